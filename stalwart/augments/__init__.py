@@ -1,0 +1,1 @@
+"""Augmentations: one file is one random change of training images, batched."""

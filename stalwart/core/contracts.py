@@ -1,0 +1,339 @@
+"""Every contract of the house, and the frozen records that pass between its rooms.
+
+Images are float tensors (B, C, H, W) in [0, 1] everywhere but on disk and in a source, where they are uint8.
+Normalisation is a layer of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from stalwart.core.rng import Noise
+
+# ---------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a source tells of itself."""
+
+    name: str
+    """Short name of the data set, as reports print it."""
+    classes: tuple[str, ...]
+    """Class names in the order of their indices."""
+    licence: str
+    """The data's licence, or 'unknown'."""
+    origin: str
+    """Where the data come from: a paper, a publisher or a folder."""
+    channels: int = 3
+    """1 for grey, 3 for RGB."""
+    size: tuple[int, int] | None = None
+    """(height, width) in pixels where all images share it, else None."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One example as it lies on disk: uint8 image (C, H, W), its target, and a name to call it by."""
+
+    image: Tensor
+    target: Any
+    name: str
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """One split of a source: a sequence of samples, decoded when asked for."""
+
+    @property
+    def info(self) -> Info: ...
+
+    @property
+    def strata(self) -> Sequence[int]:
+        """For each sample the group to keep in proportion when the split is divided (its class), without decoding."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Raises DataError, which names the file, when the sample cannot be read."""
+        ...
+
+    def arrays(self) -> tuple[Tensor, Sequence[Any]] | None:
+        """All images (N, C, H, W) uint8 and targets where the split lives in memory at one size, else None."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A data set as the user names it: ``cifar10(root='data')``."""
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits at hand, among 'train', 'val' and 'test'. Raises DataError when the data are not there."""
+        ...
+
+    def open(self, split: str) -> Examples: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step sees."""
+
+    images: Tensor
+    """(B, C, H, W) float in [0, 1], augmented, on the training device."""
+    targets: Any
+    """The task's collated targets; (B,) int64 for classification."""
+    index: Tensor
+    """(B,) int64 positions in the split."""
+    noise: Noise
+    """Random numbers of these samples in this epoch, whatever the batch's make-up."""
+
+
+@runtime_checkable
+class Augment(Protocol):
+    """A random change of training images, drawn for each sample from its own noise."""
+
+    def __call__(self, images: Tensor, noise: Noise, epoch: int) -> Tensor:
+        """(B, C, H, W) float in [0, 1] to the same shape; `images` itself is not written to."""
+        ...
+
+
+# ---------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model is to be built for."""
+
+    classes: int
+    """Number of classes."""
+    channels: int
+    """Channels of the input."""
+    size: tuple[int, int]
+    """(height, width) of the input in pixels."""
+
+
+@runtime_checkable
+class Architecture(Protocol):
+    """A model as the user names it: ``resnet18(pretrained=True)``."""
+
+    def build(self, signature: Signature) -> nn.Module:
+        """A module that takes (B, C, H, W) in [0, 1] and gives raw outputs (logits for classification).
+
+        Initial weights come from torch's default generator, which the caller seeds.
+        """
+        ...
+
+    def prepare(self, model: nn.Module, images: Tensor) -> None:
+        """Set what depends on the data (normalisation, whitening) from training images in [0, 1], in place."""
+        ...
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a goal says of a batch of images: how near (`loss`, to be raised) and whether it is reached."""
+
+    loss: Tensor
+    """(B,) float32, differentiable with respect to the images."""
+    reached: Tensor
+    """(B,) bool."""
+
+
+@runtime_checkable
+class Goal(Protocol):
+    """All that an attack may know of a task: one forward pass, and a verdict for each sample."""
+
+    def __call__(self, images: Tensor) -> Verdict: ...
+
+    def select(self, index: Tensor) -> Goal:
+        """The same goal for the samples at `index` (int64) alone."""
+        ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Gathers predictions and gives named figures at the end."""
+
+    def update(self, prediction: Any, targets: Any) -> None: ...
+
+    def merge(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take in what other processes' metrics gathered (their `state`)."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What was gathered so far, as tensors and plain values."""
+        ...
+
+    def compute(self) -> dict[str, Any]:
+        """Named figures: numbers, or nested lists for tables. Ready for JSON."""
+        ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What makes a task a task: its loss, its predictions, its goals for an attacker, its figures."""
+
+    score: str
+    """The metric's figure that says which model is best, such as 'top1'; higher is better."""
+
+    def collate(self, targets: Sequence[Any]) -> Any:
+        """Targets of samples, as a source gives them, to the batch's targets."""
+        ...
+
+    def loss(self, model: nn.Module, images: Tensor, targets: Any, *, smoothing: float = 0.0) -> Tensor:
+        """(B,) float32: each sample's own loss. Deterministic, one forward pass."""
+        ...
+
+    def predict(self, model: nn.Module, images: Tensor) -> Any:
+        """Class probabilities (B, K) for classification. No gradient."""
+        ...
+
+    def goal(self, model: nn.Module, targets: Any, kind: str = "", wanted: Any = None) -> Goal:
+        """An attacker's goal. `kind` names the loss ('' for the task's usual one); `wanted` makes it targeted."""
+        ...
+
+    def metric(self, info: Info) -> Metric: ...
+
+    def describe(self, prediction: Any, index: int, info: Info) -> dict[str, Any]:
+        """One sample's prediction in plain values, for `predict --json` and captions."""
+        ...
+
+
+# ---------------------------------------------------------------- attacks
+
+
+@runtime_checkable
+class Threat(Protocol):
+    """A set around the clean input and nothing else. All methods work sample by sample."""
+
+    @property
+    def epsilon(self) -> float:
+        """The radius, in the units of `size`."""
+        ...
+
+    def start(self, clean: Tensor, noise: Noise) -> Tensor:
+        """A random point of the set (B, C, H, W)."""
+        ...
+
+    def ascend(self, images: Tensor, gradient: Tensor, step: float) -> Tensor:
+        """`images` moved by `step` (in units of `size`) in the direction of steepest ascent. Not yet projected."""
+        ...
+
+    def project(self, images: Tensor, clean: Tensor) -> Tensor:
+        """The nearest point of the set within [0, 1]."""
+        ...
+
+    def size(self, images: Tensor, clean: Tensor) -> Tensor:
+        """(B,) how far each image is from its clean one."""
+        ...
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """Climbs a goal's loss within a threat. It never grades itself: the runner judges what it returns."""
+
+    def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
+        """Images (B, C, H, W) within the threat, as bad as could be found."""
+        ...
+
+
+# ---------------------------------------------------------------- training
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What training minimises."""
+
+    def __call__(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+        """(B,) float32, the loss of each sample, with gradients to the model's parameters."""
+        ...
+
+
+@runtime_checkable
+class OptimizerMaker(Protocol):
+    """An optimizer as the user names it: ``sgd(lr=0.1)``."""
+
+    lr: float
+    """The peak learning rate; the schedule scales it."""
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer: ...
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """The learning rate's course."""
+
+    def __call__(self, progress: float) -> float:
+        """The factor on the peak rate at `progress` in [0, 1] of the training."""
+        ...
+
+
+# ---------------------------------------------------------------- events and results
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a runner says while it works.
+
+    kind       values
+    start      what begins: total, unit, and the spelled configuration
+    progress   done, total, unit, rate (units/s), left_s, and running figures
+    epoch      epoch, epochs, and the epoch's figures
+    note       message: something the user should know
+    warning    message: something the user should act on
+    saved      path
+    result     the figures at the end
+    """
+
+    kind: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack reached, as the runner judged it."""
+
+    adversarial: Tensor
+    """(B, C, H, W) float32 in [0, 1]: the judged image where the goal is reached, else the last one tried."""
+    reached: Tensor
+    """(B,) bool: the goal is reached at `adversarial`, in fp32, inside the threat, after 8-bit rounding."""
+    clean_reached: Tensor
+    """(B,) bool: it was reached without any attack (a wrong prediction on the clean image)."""
+    size: Tensor
+    """(B,) float32: how far `adversarial` is from the clean image in the threat's units."""
+    loss: Tensor
+    """(B,) float32: the goal's loss at `adversarial`."""
+    forwards: int
+    """Images passed through the model, the judge's and the clean ones counted in."""
+    backwards: int
+    """Images whose gradient was taken."""
+    seconds: float
+    seed: int
+    attack: str
+    """The attack as spelled."""
+    threat: str
+    """The threat as spelled."""
+    bits: int | None
+    """The rounding that the verdict stood: 8, or None where the clean images are not 8-bit."""
+    warnings: tuple[str, ...] = ()
+    """What makes the figure doubtful, such as gradients that are all zero."""
+
+    @property
+    def worst_size(self) -> float:
+        """The largest size of all."""
+        return float(self.size.max()) if self.size.numel() else 0.0
+
+    @property
+    def robust_accuracy(self) -> float:
+        """The share of samples at which the goal was not reached."""
+        return 1.0 - float(self.reached.float().mean()) if self.reached.numel() else float("nan")
+
+
+Events = Iterable[Event]

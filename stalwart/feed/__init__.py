@@ -1,0 +1,1 @@
+"""From files to batches: safe decoding, splits, augmentation, memory and streaming loaders."""

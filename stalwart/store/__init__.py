@@ -1,0 +1,1 @@
+"""What lies on disk: checkpoints without pickle, run folders, event logs."""

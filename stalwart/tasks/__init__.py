@@ -1,0 +1,1 @@
+"""Task adapters: one file is all that differs between tasks."""

@@ -1,0 +1,1 @@
+"""Threats: one file is one set around the clean input."""
