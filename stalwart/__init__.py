@@ -1,0 +1,66 @@
+"""Train, attack and harden vision models, and report how far each can be trusted.
+
+The public names below are imported when they are first asked for: `import stalwart` itself is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stalwart.core import checks as check
+    from stalwart.run.attack import attack as attack
+    from stalwart.run.attack import attack_run as attack_run
+    from stalwart.run.evaluate import evaluate as evaluate
+    from stalwart.run.predict import predict as predict
+    from stalwart.run.report import report as report
+    from stalwart.run.train import Training as Training
+    from stalwart.run.train import train as train
+    from stalwart.store.checkpoint import load as load
+
+try:
+    __version__ = metadata.version("stalwart")
+except metadata.PackageNotFoundError:  # used from its folder, not installed
+    __version__ = "0.0.0"
+
+# Each public name, the module it stands in, and its name there (None: the module itself).
+_PUBLIC: dict[str, tuple[str, str | None]] = {
+    "Training": ("stalwart.run.train", "Training"),
+    "attack": ("stalwart.run.attack", "attack"),
+    "attack_run": ("stalwart.run.attack", "attack_run"),
+    "check": ("stalwart.core.checks", None),
+    "evaluate": ("stalwart.run.evaluate", "evaluate"),
+    "load": ("stalwart.store.checkpoint", "load"),
+    "predict": ("stalwart.run.predict", "predict"),
+    "report": ("stalwart.run.report", "report"),
+    "train": ("stalwart.run.train", "train"),
+}
+
+__all__ = [
+    "Training",
+    "__version__",
+    "attack",
+    "attack_run",
+    "check",
+    "evaluate",
+    "load",
+    "predict",
+    "report",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'stalwart' has no attribute {name!r}")
+    where, inner = _PUBLIC[name]
+    module = importlib.import_module(where)
+    found = module if inner is None else getattr(module, inner)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,116 @@
+"""The command line: `stalwart COMMAND`. One line for a user's mistake, never a traceback.
+
+Exit codes: 0 done, 1 the run failed or was interrupted, 2 the input was wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+import stalwart
+from stalwart.cli import look
+from stalwart.cli.console import err
+from stalwart.core.errors import StalwartError
+
+app = typer.Typer(
+    name="stalwart",
+    help="Train, attack and harden vision models, and report how far each can be trusted.",
+    epilog="Examples:\n\nstalwart demo\n\nstalwart list attacks\n\nstalwart show attacks.pgd",
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+# Typer's own complaints (an unknown option, a missing argument) share the topmost class that can word itself.
+_UsageError: type[Exception] = [kind for kind in typer.BadParameter.__mro__ if hasattr(kind, "format_message")][-1]
+
+_DEBUG = "--debug"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"stalwart {stalwart.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _house(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of every error.")] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+app.command(
+    "list",
+    epilog="Examples:\n\nstalwart list\n\nstalwart list attacks\n\nstalwart list models --json",
+)(look.list_rooms)
+app.command(
+    "show",
+    epilog="Examples:\n\nstalwart show attacks.pgd\n\nstalwart show linf",
+)(look.show)
+
+
+def main() -> None:
+    """The entry point of the `stalwart` command. Leaves with the exit code."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out one command line and give its exit code. Complaints go to stderr."""
+    debug = _DEBUG in arguments
+    # `stalwart train --debug` is as good as `stalwart --debug train`.
+    arguments = [_DEBUG] * debug + [word for word in arguments if word != _DEBUG]
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="stalwart")
+    except StalwartError as error:
+        return _complain(str(error), error.exit_code, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted.", 1, debug=False)
+    except BrokenPipeError:  # the reader has gone, as in `stalwart list | head -1`
+        _silence_stdout()
+        return 1
+    except _UsageError as error:
+        message: str = error.format_message()  # type: ignore[attr-defined]
+        return _complain(f"{message} See `stalwart --help`.", 2, debug)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}.", 1, debug)
+    except Exception:  # a mistake of ours: the traceback is what a report of it needs
+        traceback.print_exc()
+        return 1
+    if code == 130:  # newer Typers turn Ctrl-C into this code
+        return _complain("interrupted.", 1, debug=False)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    console = err()
+    console.print("error:", style="bold red", end=" ")
+    console.print(" ".join(message.split()), soft_wrap=True)
+    return code
+
+
+def _silence_stdout() -> None:
+    """Python flushes stdout when it leaves, and would complain again of the closed pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()
