@@ -142,8 +142,8 @@ class Verdict:
 
     loss: Tensor
     """(B,) float32, differentiable with respect to the images."""
-    reached: Tensor
-    """(B,) bool."""
+    reached: Tensor | None
+    """(B,) bool; an attack may leave such a sample alone. None: go on with every sample, whatever is reached."""
 
 
 @runtime_checkable
@@ -180,8 +180,10 @@ class Metric(Protocol):
 class Task(Protocol):
     """What makes a task a task: its loss, its predictions, its goals for an attacker, its figures."""
 
-    score: str
-    """The metric's figure that says which model is best, such as 'top1'; higher is better."""
+    @property
+    def score(self) -> str:
+        """The metric's figure that says which model is best, such as 'top1'; higher is better."""
+        ...
 
     def collate(self, targets: Sequence[Any]) -> Any:
         """Targets of samples, as a source gives them, to the batch's targets."""
@@ -260,8 +262,10 @@ class Objective(Protocol):
 class OptimizerMaker(Protocol):
     """An optimizer as the user names it: ``sgd(lr=0.1)``."""
 
-    lr: float
-    """The peak learning rate; the schedule scales it."""
+    @property
+    def lr(self) -> float:
+        """The peak learning rate; the schedule scales it."""
+        ...
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ BINS = 15
 class classification:
     """One class for each image. Targets are class indices (B,) int64; predictions are probabilities (B, K)."""
 
-    score: Literal["top1"] = "top1"
+    score: ClassVar[str] = "top1"
     """The figure that says which model is best."""
 
     def collate(self, targets: Sequence[Any]) -> Tensor:

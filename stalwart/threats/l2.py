@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from stalwart.core.component import at_least, component
@@ -49,7 +50,7 @@ class l2:
 
 
 def _norm(x: Tensor) -> Tensor:
-    return x.flatten(1).norm(dim=1)
+    return torch.linalg.vector_norm(x.flatten(1), dim=1)
 
 
 def _each(values: Tensor, like: Tensor) -> Tensor:

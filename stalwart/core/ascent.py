@@ -1,0 +1,88 @@
+"""The one ascent beneath FGSM, FGM, BIM and PGD: steps along the threat's steepest direction, projected."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stalwart.core.contracts import Goal, Threat
+from stalwart.core.rng import Noise
+
+
+def ascend(
+    clean: Tensor,
+    goal: Goal,
+    threat: Threat,
+    noise: Noise,
+    *,
+    steps: int,
+    step: float,
+    random_start: bool,
+    restarts: int = 1,
+) -> Tensor:
+    """x ← project(x + step · steepest(∇ loss(x))), `steps` times, from `restarts` starts.
+
+    A sample whose goal is reached leaves the batch at once, so later steps cost only what is still alive.
+    Per sample and start: `steps` forwards and backwards at most; the last point is left to whoever judges.
+
+    Args:
+        clean: (B, C, H, W) in [0, 1].
+        step: length of a step as a fraction of the threat's ε.
+        random_start: begin at a random point of the threat; the starts after the first always do.
+
+    Returns:
+        (B, C, H, W): where the goal is reached, the point that reached it; else the last start's last point.
+    """
+    result = clean.clone()
+    live = torch.arange(len(clean), device=clean.device)
+    length = step * threat.epsilon
+    for restart in range(restarts):
+        origin, aim = (clean, goal) if len(live) == len(clean) else (clean[live], goal.select(live))
+        random = random_start or restart > 0
+        x = threat.start(origin, noise.fork("start", restart).select(live)) if random else origin.clone()
+        for _ in range(steps):
+            gradient, reached = _slope(x, aim)
+            if reached is not None and bool(reached.any()):
+                result[live[reached]] = x[reached]
+                keep = (~reached).nonzero().squeeze(1)
+                if not len(keep):
+                    return result
+                live, x, origin, aim = live[keep], x[keep], origin[keep], aim.select(keep)
+                # Few are left: a pass of theirs alone is cheaper than the backward pass of the whole batch.
+                gradient = gradient[keep] if gradient is not None else _gradient(x, aim)
+            elif gradient is None:
+                gradient = _gradient(x, aim)
+            x = threat.project(threat.ascend(x, gradient, length), origin)
+        result[live] = x
+        if restart + 1 < restarts:  # the last start's end is the judge's to look at
+            with torch.no_grad():
+                reached = aim(x).reached
+            if reached is not None:
+                live = live[~reached]
+            if not len(live):
+                break
+    return result
+
+
+def _slope(x: Tensor, goal: Goal) -> tuple[Tensor | None, Tensor | None]:
+    """The gradient (B, C, H, W), or None where most samples are done anyway, and what is reached (B,)."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        verdict = goal(x)
+        if verdict.reached is not None and float(verdict.reached.float().mean()) > 0.5:
+            return None, verdict.reached
+        return _differentiate(verdict.loss, x), verdict.reached
+
+
+def _gradient(x: Tensor, goal: Goal) -> Tensor:
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        return _differentiate(goal(x).loss, x)
+
+
+def _differentiate(loss: Tensor, x: Tensor) -> Tensor:
+    """The loss is summed: a mean would shrink with the batch and underflow in half precision."""
+    if not loss.requires_grad:  # a model that detaches: no slope to climb, which the runner reports
+        return torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(loss.sum(), x, allow_unused=True)
+    return torch.zeros_like(x) if gradient is None else gradient

@@ -1,0 +1,116 @@
+"""The runner's judge: it counts, projects, rounds and looks again; an attack never grades itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stalwart.core.contracts import Goal, Threat, Verdict
+
+SLACK = 1e-6
+"""How far a size may pass ε by float32's rounding, besides one part in 10,000."""
+
+
+class Ledger:
+    """What was found for each sample of a batch, and what it cost.
+
+    Args:
+        clean: (B, C, H, W) float32 in [0, 1].
+        goal: the goal in full precision, for judging.
+        bits: round to so many bits before judging, or None.
+    """
+
+    def __init__(self, clean: Tensor, goal: Goal, threat: Threat, bits: int | None) -> None:
+        self.clean, self.goal, self.threat, self.bits = clean, goal, threat, bits
+        self.answer = clean.clone()
+        self.reached = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
+        self.loss = torch.full((len(clean),), -torch.inf, device=clean.device)
+        self.forwards = 0
+        self.backwards = 0
+        self.flat = torch.zeros((), dtype=torch.int64, device=clean.device)
+        self.broken = torch.zeros((), dtype=torch.int64, device=clean.device)
+
+    @torch.no_grad()
+    def judge(self, images: Tensor, index: Tensor) -> Tensor:
+        """(b,) bool: do these images reach the goal inside the threat, as they would be saved? Keeps what it saw."""
+        clean = self.clean[index]
+        settled = settle(images.detach().to(clean.dtype), clean, self.threat, self.bits)
+        self.forwards += len(settled)
+        verdict = self.goal.select(index)(settled)
+        inside = self.threat.size(settled, clean) <= limit(self.threat)
+        assert verdict.reached is not None
+        reached = verdict.reached & inside
+        new = reached & ~self.reached[index] | ~self.reached[index]  # what is reached stays as first found
+        place = index[new]
+        self.answer[place] = settled[new]
+        self.loss[place] = verdict.loss.float()[new]
+        self.reached[place] = reached[new]
+        return reached
+
+    def watch(self, gradient: Tensor) -> None:
+        """Count a gradient as it passes, and those that are all zero or not finite."""
+        self.backwards += len(gradient)
+        peak = gradient.detach().abs().flatten(1).amax(1)
+        self.flat += (peak == 0).sum()
+        self.broken += (~peak.isfinite()).sum()
+
+
+class Judged:
+    """A goal whose `reached` is the judge's word and whose passes are counted. It is what an attack gets to see."""
+
+    def __init__(self, goal: Goal, ledger: Ledger, index: Tensor) -> None:
+        self.goal, self.ledger, self.index = goal, ledger, index
+
+    def select(self, index: Tensor) -> Judged:
+        return Judged(self.goal.select(index), self.ledger, self.index[index])
+
+    def __call__(self, images: Tensor) -> Verdict:
+        self.ledger.forwards += len(images)
+        if images.requires_grad and images.is_leaf:
+            images.register_hook(self.ledger.watch)
+        verdict = self.goal(images)
+        assert verdict.reached is not None
+        candidates = verdict.reached.nonzero().squeeze(1)
+        reached = torch.zeros_like(verdict.reached)
+        if len(candidates):
+            reached[candidates] = self.ledger.judge(images[candidates], self.index[candidates])
+        return Verdict(verdict.loss, reached)
+
+
+def limit(threat: Threat) -> float:
+    return threat.epsilon * (1 + 1e-4) + SLACK
+
+
+def eight_bit(images: Tensor) -> bool:
+    """Whether every value is k/255, as an image read from a file has it."""
+    scaled = images * 255
+    return bool((scaled - scaled.round()).abs().max() < 1e-3) if images.numel() else True
+
+
+def settle(images: Tensor, clean: Tensor, threat: Threat, bits: int | None) -> Tensor:
+    """The images as they would be saved: projected, rounded to `bits`, and still inside the threat.
+
+    Rounding can push an image out of a ball; its change is then drawn in a little and rounded again, and in the
+    last resort each value is rounded towards the clean one, which shrinks the change in every norm.
+    """
+    images = threat.project(images, clean)
+    if bits is None:
+        return images
+    levels = 2**bits - 1
+    rounded = (images * levels).round_().div_(levels)
+    if threat.epsilon == 0:
+        return clean.clone()
+    room = limit(threat)
+    factor = 1.0
+    for _ in range(4):
+        over = threat.size(rounded, clean) > room
+        if not bool(over.any()):
+            return rounded
+        factor *= 0.99
+        drawn = clean[over] + (images[over] - clean[over]) * factor
+        rounded[over] = (drawn * levels).round_().div_(levels)
+    over = threat.size(rounded, clean) > room
+    if bool(over.any()):
+        shift = (images[over] - clean[over]) * levels
+        rounded[over] = (clean[over] * levels).round_().add_((shift + shift.sign() * 1e-3).trunc_()).div_(levels)
+    return rounded
