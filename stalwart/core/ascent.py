@@ -5,8 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stalwart.core.contracts import Goal, Threat
+from stalwart.core.contracts import Goal, Threat, Verdict
 from stalwart.core.rng import Noise
+
+
+class Unstopped:
+    """A goal that is never done: training wants the worst point of the threat, not the first bad one."""
+
+    def __init__(self, goal: Goal) -> None:
+        self.goal = goal
+
+    def select(self, index: Tensor) -> Unstopped:
+        return Unstopped(self.goal.select(index))
+
+    def __call__(self, images: Tensor) -> Verdict:
+        return Verdict(self.goal(images).loss, None)
 
 
 def ascend(

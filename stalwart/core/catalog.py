@@ -181,7 +181,8 @@ def describe(path: str) -> tuple[str, tuple[FieldNote, ...]]:
             continue
         default: str | None = None
         if field.default is not dataclasses.MISSING:
-            default = spell(field.default)
+            spelled = isinstance(field.default, str) and _rooms_in(hints[field.name])
+            default = str(field.default) if spelled else spell(field.default)
         elif field.default_factory is not dataclasses.MISSING:
             default = spell(field.default_factory())
         fields.append(FieldNote(field.name, describe_type(hints[field.name]), default, notes.get(field.name, "")))

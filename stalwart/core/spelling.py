@@ -143,6 +143,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _same(left: Any, right: Any) -> bool:
+    if isinstance(right, str) and dataclasses.is_dataclass(left):  # a default written as a spelling
+        return spell(left) == right
     return type(left) is type(right) and bool(left == right)
 
 

@@ -40,7 +40,7 @@ class Ledger:
         inside = self.threat.size(settled, clean) <= limit(self.threat)
         assert verdict.reached is not None
         reached = verdict.reached & inside
-        new = reached & ~self.reached[index] | ~self.reached[index]  # what is reached stays as first found
+        new = ~self.reached[index]  # what is reached stays as first found
         place = index[new]
         self.answer[place] = settled[new]
         self.loss[place] = verdict.loss.float()[new]
@@ -97,7 +97,7 @@ def settle(images: Tensor, clean: Tensor, threat: Threat, bits: int | None) -> T
     if bits is None:
         return images
     levels = 2**bits - 1
-    rounded = (images * levels).round_().div_(levels)
+    rounded: Tensor = (images * levels).round_().div_(levels)
     if threat.epsilon == 0:
         return clean.clone()
     room = limit(threat)
@@ -112,5 +112,6 @@ def settle(images: Tensor, clean: Tensor, threat: Threat, bits: int | None) -> T
     over = threat.size(rounded, clean) > room
     if bool(over.any()):
         shift = (images[over] - clean[over]) * levels
-        rounded[over] = (clean[over] * levels).round_().add_((shift + shift.sign() * 1e-3).trunc_()).div_(levels)
+        whole = (shift + shift.sign() * 1e-3).trunc_()
+        rounded[over] = (clean[over] * levels).round_().add_(whole).div_(levels)
     return rounded

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stalwart.core import catalog, device as devices
-from stalwart.core.contracts import Attack, AttackResult, Event, Goal, Task, Threat
+from stalwart.core import catalog
+from stalwart.core.contracts import Attack, AttackResult, Task, Threat
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
-from stalwart.core.rng import Noise, generator
+from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
-from stalwart.core.statistics import wilson
 from stalwart.run._judge import Judged, Ledger, eight_bit
 
 

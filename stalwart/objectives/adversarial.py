@@ -1,0 +1,34 @@
+"""Adversarial training: minimise the loss at the worst point that an attack finds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from torch import Tensor, nn
+
+from stalwart.core.ascent import Unstopped
+from stalwart.core.component import between, component
+from stalwart.core.contracts import Attack, Batch, Task, Threat
+from stalwart.core.freeze import frozen
+
+
+@component
+class adversarial:
+    """min over weights of E max over the threat of loss: the saddle point of Madry et al. (ICLR 2018), equation 2.1.
+
+    The inner maximum is sought in evaluation mode, so that the attack's passes do not shift the statistics of
+    BatchNorm (Pang et al., "Bag of tricks for adversarial training", ICLR 2021, section 3.6).
+    """
+
+    attack: Attack = "pgd(steps=7)"  # type: ignore[assignment]
+    """The attack that seeks the worst point; also used to watch robustness on the validation images."""
+    threat: Threat = "linf(8/255)"  # type: ignore[assignment]
+    """The set around each training image."""
+    smoothing: Annotated[float, between(0, 1)] = 0.0
+    """Label smoothing of the loss that is minimised."""
+
+    def __call__(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+        with frozen(model):
+            goal = Unstopped(task.goal(model, batch.targets))
+            worst = self.attack(batch.images, goal, self.threat, batch.noise.fork("adversary"))
+        return task.loss(model, worst.detach(), batch.targets, smoothing=self.smoothing)
