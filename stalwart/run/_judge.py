@@ -27,6 +27,7 @@ class Ledger:
         self.loss = torch.full((len(clean),), -torch.inf, device=clean.device)
         self.forwards = 0
         self.backwards = 0
+        self.climbed = False
         self.flat = torch.zeros((), dtype=torch.int64, device=clean.device)
         self.broken = torch.zeros((), dtype=torch.int64, device=clean.device)
 
@@ -67,7 +68,8 @@ class Judged:
     def __call__(self, images: Tensor) -> Verdict:
         self.ledger.forwards += len(images)
         if images.requires_grad and images.is_leaf:
-            images.register_hook(self.ledger.watch)
+            self.ledger.climbed = True
+            images.register_hook(self.ledger.watch)  # type: ignore[no-untyped-call]
         verdict = self.goal(images)
         assert verdict.reached is not None
         candidates = verdict.reached.nonzero().squeeze(1)
@@ -101,12 +103,10 @@ def settle(images: Tensor, clean: Tensor, threat: Threat, bits: int | None) -> T
     if threat.epsilon == 0:
         return clean.clone()
     room = limit(threat)
-    factor = 1.0
-    for _ in range(4):
+    for factor in (0.99, 0.98, 0.96, 0.93, 0.89, 0.84, 0.78, 0.7):
         over = threat.size(rounded, clean) > room
         if not bool(over.any()):
             return rounded
-        factor *= 0.99
         drawn = clean[over] + (images[over] - clean[over]) * factor
         rounded[over] = (drawn * levels).round_().div_(levels)
     over = threat.size(rounded, clean) > room

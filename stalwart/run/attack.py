@@ -92,7 +92,7 @@ def attack(
         attack=spell(solver),
         threat=spell(around),
         bits=bits,
-        warnings=_doubts(flat, broken, backwards),
+        warnings=_doubts(flat, broken, backwards, climbed=any(ledger.climbed for ledger in ledgers)),
     )
 
 
@@ -116,8 +116,10 @@ def _one_batch(ledger: Ledger, solver: Attack, seed: int) -> Tensor:
     return wrong
 
 
-def _doubts(flat: int, broken: int, backwards: int) -> tuple[str, ...]:
+def _doubts(flat: int, broken: int, backwards: int, climbed: bool) -> tuple[str, ...]:
     found = []
+    if not backwards and climbed:
+        found.append("no gradient came from the model (detached, or not differentiable): this attack was blind.")
     if broken:
         found.append(f"{broken:,} of {backwards:,} gradients were not finite: the attack is blind there.")
     if flat > 0.1 * backwards:

@@ -50,7 +50,8 @@ class l2:
 
 
 def _norm(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)
+    norm: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return norm
 
 
 def _each(values: Tensor, like: Tensor) -> Tensor:
