@@ -81,9 +81,13 @@ def make(spelled: Any, room: str) -> Any:
     Raises:
         SpellingError: the text cannot be read, or names what does not exist.
     """
+    names(room)  # an unknown room is refused here, with the nearest
     contract = ROOMS[room]
     if not isinstance(spelled, str | Call):
-        if isinstance(spelled, contract) and not isinstance(spelled, type):
+        # Contracts that are a bare call look alike, so one of our own components must come from this room.
+        home = type(spelled).__module__.split(".")
+        astray = home[0] == "stalwart" and len(home) > 2 and home[1] in ROOMS and home[1] != room
+        if isinstance(spelled, contract) and not isinstance(spelled, type) and not astray:
             return spelled
         raise SpellingError(
             f"{room} takes a spelling such as {_example(room)!r} or an object that keeps the contract "

@@ -71,6 +71,8 @@ def _read(node: ast.expr, text: str) -> Any:
         case ast.Name(id=name):
             return Call(name)
         case ast.Constant(value=value) if value is None or isinstance(value, bool | int | float | str):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SpellingError(f"cannot read {_short(text)}: the number is not finite.")
             return value
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return tuple(_read(item, text) for item in items)
