@@ -23,7 +23,7 @@ CREATE = found=; for candidate in $(or $(PYTHON),python3 python3.14 python3.13 p
 	done; \
 	if [ -z "$$found" ]; then echo "make: Stalwart needs Python 3.11 or later and found none. Install it, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; fi; \
 	"$$found" -m venv $(VENV) || { rm -rf $(VENV); echo "make: $$found cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(PY) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 endif
 
 .PHONY: help setup demo test lint bench clean

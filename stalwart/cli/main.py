@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import stalwart
-from stalwart.cli import look
+from stalwart.cli import look, training, work
 from stalwart.cli.console import err
 from stalwart.core.errors import StalwartError
 
@@ -50,14 +50,40 @@ def _house(
         print(context.get_help())
 
 
+def _epilog(*lines: str) -> str:
+    return "\n\n".join(("Examples:", *lines))
+
+
+app.command("demo", epilog=_epilog("stalwart demo", "stalwart demo --out runs/first"))(work.demo)
+app.command("list", epilog=_epilog("stalwart list", "stalwart list attacks", "stalwart list models --json"))(
+    look.list_rooms
+)
+app.command("show", epilog=_epilog("stalwart show attacks.pgd", "stalwart show linf"))(look.show)
 app.command(
-    "list",
-    epilog="Examples:\n\nstalwart list\n\nstalwart list attacks\n\nstalwart list models --json",
-)(look.list_rooms)
+    "train",
+    epilog=_epilog(
+        'stalwart train --data "digits()" --model "fastnet()" --epochs 10 --out runs/a',
+        'stalwart train --data "folder(\'pets/\')" --model "timm(\'mobilenetv4_conv_small\')" --augment "flip()"',
+        'stalwart train --objective "adversarial(attack=pgd(steps=7), threat=linf(8/255))" --out runs/hard',
+        "stalwart train --resume runs/a",
+    ),
+)(training.train)
 app.command(
-    "show",
-    epilog="Examples:\n\nstalwart show attacks.pgd\n\nstalwart show linf",
-)(look.show)
+    "evaluate",
+    epilog=_epilog("stalwart evaluate runs/a", "stalwart evaluate runs/a --split val --checkpoint last --tta"),
+)(work.evaluate)
+app.command(
+    "predict",
+    epilog=_epilog("stalwart predict runs/a picture.jpg", "stalwart predict runs/a folder/ --json --skip-bad"),
+)(work.predict)
+app.command(
+    "attack",
+    epilog=_epilog(
+        'stalwart attack runs/a --attack "pgd(steps=20)" --threat "linf(8/255)" --threat "l2(0.5)"',
+        'stalwart attack runs/a --attack "pgd(steps=100, restarts=5)" --goal margin --limit 1000',
+    ),
+)(work.attack)
+app.command("report", epilog=_epilog("stalwart report runs/a", "stalwart report runs/plain runs/hard"))(work.report)
 
 
 def main() -> None:

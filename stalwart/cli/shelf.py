@@ -44,3 +44,27 @@ def _summary(doc: str) -> str:
     paragraph = " ".join(inspect.cleandoc(doc).split("\n\n")[0].split())
     end = paragraph.find(". ")
     return paragraph if end < 0 else paragraph[: end + 1]
+
+
+@cache
+def settings(name: str) -> dict[str, tuple[str, str]]:
+    """For each field of the runners' settings class `name`: its default as written, and the note beneath it."""
+    house = Path(stalwart.__file__).parent
+    for file in sorted((house / "run").glob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return _fields(node)
+    return {}
+
+
+def _fields(node: ast.ClassDef) -> dict[str, tuple[str, str]]:
+    fields: dict[str, tuple[str, str]] = {}
+    last = ""
+    for line in node.body:
+        match line:
+            case ast.AnnAssign(target=ast.Name(id=last), value=default):
+                fields[last] = (ast.unparse(default) if default else "", "")
+            case ast.Expr(value=ast.Constant(value=str(note))) if last:
+                fields[last] = (fields[last][0], " ".join(inspect.cleandoc(note).split()))
+                last = ""
+    return fields

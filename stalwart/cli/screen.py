@@ -1,0 +1,234 @@
+"""What a person sees of a runner: a live bar, a row for each epoch, and the figures at the end.
+
+On a terminal the bar is live; elsewhere (a file, a pipe, a CI log) a plain line comes now and then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from stalwart.cli.figures import number, seconds, share
+
+if TYPE_CHECKING:  # importing it at run time would import PyTorch
+    from stalwart.core.contracts import Event
+
+_LIVE_S = 0.1
+"""Seconds between two pictures of the live bar."""
+_PLAIN_S = 15.0
+"""Seconds between two progress lines where there is no terminal."""
+_FRAME = ("done", "total", "unit", "rate", "left_s", "epoch", "epochs", "step", "steps")
+"""Progress values that have their own place in the line."""
+_EPOCH_FIRST = ("epoch", "epochs", "train_loss", "lr")
+
+
+class Screen:
+    """Shows events one by one; `close` prints what is due at the end.
+
+    Args:
+        console: where to print.
+        quiet: only warnings and what `close` prints.
+    """
+
+    def __init__(self, console: Console, quiet: bool = False) -> None:
+        self.console = console
+        self.quiet = quiet
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._shown_at = 0.0
+        self._columns: list[str] = []
+        self._saved: dict[str, None] = {}
+        self._predictions: list[Mapping[str, Any]] = []
+        self._attacks: list[Mapping[str, Any]] = []
+        self._results: list[Mapping[str, Any]] = []
+
+    def show(self, event: Event) -> None:
+        values = event.values
+        match event.kind:
+            case "start":
+                self._start(values)
+            case "progress":
+                self._progress(values)
+            case "epoch":
+                self._epoch(values)
+            case "note":
+                self._say("note", values.get("message", ""), "dim")
+            case "warning":
+                self._print(Text.assemble(("warning: ", "bold yellow"), str(values.get("message", ""))))
+            case "saved":
+                self._saved[str(values.get("path", ""))] = None
+            case "prediction":
+                self._predictions.append(values)
+            case "result" if "robust_accuracy" in values:
+                self._attacks.append(values)
+            case "result":
+                self._results.append(values)
+
+    def close(self) -> None:
+        """Take the bar away and print tables and paths."""
+        self._stop_bar()
+        if self._predictions:
+            self.console.print(_prediction_table(self._predictions))
+        for values in self._results:
+            for table in _result_tables(values):
+                self.console.print(table)
+        if self._attacks:
+            self.console.print(_attack_table(self._attacks))
+        for path in self._saved:
+            self.console.print(Text(f"saved {path}", style="dim"), soft_wrap=True)
+
+    def stop(self) -> None:
+        """Take the bar away and print nothing: after an error."""
+        self._stop_bar()
+
+    # ------------------------------------------------------------ while it runs
+
+    def _start(self, values: Mapping[str, Any]) -> None:
+        self._stop_bar()
+        self._columns = []
+        self._shown_at = time.monotonic()
+        if self.quiet:
+            return
+        spelled = [str(values[key]) for key in ("data", "model", "objective", "attack", "threat") if values.get(key)]
+        amount = f"{values['total']:,} {values.get('unit', '')}".strip() if values.get("total") else ""
+        self._print(Text.assemble((str(values.get("what", "")), "bold"), "  ", "  ".join([*spelled, amount])))
+        if self.console.is_terminal:
+            self._bar = Progress(
+                BarColumn(bar_width=28),
+                TextColumn("{task.fields[line]}", markup=False),
+                console=self.console,
+                auto_refresh=False,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=values.get("total") or None, line="")
+            self._bar.start()
+
+    def _progress(self, values: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        if self.quiet or now - self._shown_at < (_PLAIN_S if self._bar is None else _LIVE_S):
+            return
+        self._shown_at = now
+        line = progress_line(values)
+        if self._bar is None or self._task is None:
+            done, total = values.get("done"), values.get("total")
+            self.console.print(f"{done:,}/{total:,}  {line}" if done is not None and total else line, soft_wrap=True)
+            return
+        self._bar.update(self._task, completed=values.get("done", 0), total=values.get("total") or None, line=line)
+        self._bar.refresh()
+
+    def _epoch(self, values: Mapping[str, Any]) -> None:
+        if self.quiet:
+            return
+        names = [name for name, value in values.items() if isinstance(value, int | float) and name != "epochs"]
+        ordered = [name for name in _EPOCH_FIRST if name in names] + [n for n in names if n not in _EPOCH_FIRST]
+        if any(name not in self._columns for name in ordered):
+            self._columns = ordered
+            self._print(Text("  ".join(f"{name:>{_width(name)}}" for name in ordered), style="bold"))
+        cells = {name: number(name, values[name]) for name in ordered}
+        if "epochs" in values and "epoch" in cells:
+            cells["epoch"] = f"{values['epoch']}/{values['epochs']}"
+        self._print(Text("  ".join(f"{cells.get(name, ''):>{_width(name)}}" for name in self._columns)))
+
+    def _say(self, kind: str, message: Any, style: str) -> None:
+        if not self.quiet:
+            self._print(Text(f"{kind}: {message}", style=style))
+
+    def _print(self, text: Text) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = self._task = None
+
+
+def progress_line(values: Mapping[str, Any]) -> str:
+    """The running figures, the rate and the time left: ``epoch 3/10  loss 0.41  9,120 images/s  0:42 left``."""
+    parts = []
+    if "epoch" in values:
+        total = f"/{values['epochs']}" if "epochs" in values else ""
+        parts.append(f"epoch {number('epoch', values['epoch'])}{total}")
+    figures = {n: v for n, v in values.items() if n not in _FRAME and isinstance(v, int | float)}
+    parts += [f"{name} {number(name, value)}" for name, value in figures.items()]
+    if values.get("rate"):
+        rate = float(values["rate"])
+        parts.append(
+            f"{rate:,.0f} {values.get('unit', '')}/s" if rate >= 10 else f"{rate:.2f} {values.get('unit', '')}/s"
+        )
+    if values.get("left_s") is not None:
+        parts.append(f"{seconds(float(values['left_s']))} left")
+    return "  ".join(parts)
+
+
+def _width(name: str) -> int:
+    return max(len(name), 9)
+
+
+# ---------------------------------------------------------------- at the end
+
+
+def _prediction_table(rows: list[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("file", overflow="fold")
+    names = list(dict.fromkeys(n for row in rows for n, v in row.items() if n not in ("file", "top") and _flat(v)))
+    for name in names:
+        table.add_column(name, justify="right" if name == "confidence" else "left")
+    for row in rows:
+        table.add_row(Text(str(row.get("file", ""))), *(Text(number(name, row.get(name))) for name in names))
+    return table
+
+
+def _attack_table(rows: list[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Accuracy, with 95 % intervals", title_justify="left")
+    for name in ("attack", "threat"):
+        table.add_column(name, overflow="fold")
+    for name in ("images", "clean", "under attack", "passes an image", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        count = int(row.get("n") or 0)
+        passes = (int(row.get("forwards") or 0) + int(row.get("backwards") or 0)) / count if count else 0.0
+        table.add_row(
+            Text(str(row.get("attack", ""))),
+            Text(str(row.get("threat", ""))),
+            f"{count:,}",
+            share(row["clean_accuracy"]) if row.get("clean_accuracy") is not None else "–",
+            share(row["robust_accuracy"], row.get("interval")),
+            f"{passes:.1f}",
+            seconds(float(row.get("seconds") or 0.0)),
+        )
+    return table
+
+
+def _result_tables(values: Mapping[str, Any]) -> list[Table]:
+    """The plain figures as one table, and one row for each class where they are given."""
+    figures: dict[str, Any] = {**values, **(values.get("figures") or {})}
+    intervals: Mapping[str, Any] = values.get("intervals") or {}
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in figures.items():
+        if _flat(value):
+            table.add_row(Text(name), share(value, intervals[name]) if name in intervals else Text(number(name, value)))
+    tables = [table] if table.row_count else []
+    classes = figures.get("per_class")
+    if classes and all(isinstance(row, Mapping) for row in classes):
+        names = list(classes[0])
+        each = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in names:
+            each.add_column(name, justify="left" if name == "name" else "right")
+        for row in classes:
+            shares = {n: n not in ("name", "n") and row.get(n) is not None for n in names}
+            each.add_row(*(share(row[n]) if shares[n] else Text(number(n, row.get(n))) for n in names))
+        tables.append(each)
+    return tables
+
+
+def _flat(value: Any) -> bool:
+    return value is not None and isinstance(value, bool | int | float | str)

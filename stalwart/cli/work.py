@@ -1,0 +1,146 @@
+"""The commands that use a trained model (evaluate, predict, attack, report), and the demo.
+
+Each hands a runner's events to the screen.
+
+Runners are imported inside the commands, because they import PyTorch and `stalwart --help` should not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stalwart.cli.listen import play
+
+if TYPE_CHECKING:
+    from stalwart.core.contracts import Event
+
+_SHOWING = "What is shown"
+_ATTACK, _THREAT = "pgd(steps=20)", "linf(8/255)"
+
+Run = Annotated[Path, typer.Argument(help="A run folder, such as runs/a.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON line an event, nothing else.", rich_help_panel=_SHOWING)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the end.", rich_help_panel=_SHOWING)]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="Another data set than the one trained on, as `stalwart list data` spells them."),
+]
+Split = Annotated[str, typer.Option("--split", help="Which split: test, val or train.")]
+Checkpoint = Annotated[str, typer.Option("--checkpoint", help="Which of the run's models: best or last.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many images, each class in proportion.")]
+BatchSize = Annotated[int, typer.Option("--batch", min=1, help="Images at a time; results do not depend on it.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
+
+
+def evaluate(
+    run: Run,
+    data: Data = None,
+    split: Split = "test",
+    checkpoint: Checkpoint = "best",
+    tta: Annotated[bool, typer.Option("--tta", help="Average over flips and shifts of each image.")] = False,
+    limit: Limit = None,
+    batch: BatchSize = 256,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a trained model: accuracy, calibration, each class, who is mistaken for whom."""
+    from stalwart.run.evaluate import evaluate as runner
+
+    events = runner(
+        run, data=data, split=split, checkpoint=checkpoint, tta=tta, limit=limit, batch=batch, device=device
+    )
+    play(iter(events), as_json=as_json, quiet=quiet)
+
+
+def predict(
+    run: Run,
+    inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.", show_default=False)],
+    checkpoint: Checkpoint = "best",
+    batch: BatchSize = 64,
+    device: Device = "auto",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over files that cannot be read.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON line an image, nothing else.", rich_help_panel=_SHOWING)
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is on images: one line each, with the model's confidence."""
+    from stalwart.run.predict import predict as runner
+
+    events = runner(run, inputs, checkpoint=checkpoint, batch=batch, device=device, skip_bad=skip_bad)
+    play(iter(events), as_json=as_json, quiet=quiet, json_kinds=("prediction",))
+
+
+def attack(
+    run: Run,
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help=f"As `stalwart list attacks` spells them, repeatable. Default: {_ATTACK}."),
+    ] = None,
+    threats: Annotated[
+        list[str] | None,
+        typer.Option("--threat", help=f"As `stalwart list threats` spells them, repeatable. Default: {_THREAT}."),
+    ] = None,
+    goal: Annotated[
+        str, typer.Option("--goal", help="The loss to raise: cross_entropy, margin or dlr. Empty: the task's usual.")
+    ] = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of random starts.")] = 0,
+    data: Data = None,
+    split: Split = "test",
+    checkpoint: Checkpoint = "best",
+    limit: Limit = None,
+    batch: BatchSize = 256,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Attack a trained model: each attack within each threat, and accuracy against the size of the change."""
+    from stalwart.run.attack import attack_run as runner
+
+    events = runner(
+        run,
+        attacks or [_ATTACK],
+        threats or [_THREAT],
+        goal=goal,
+        seed=seed,
+        data=data,
+        split=split,
+        checkpoint=checkpoint,
+        limit=limit,
+        batch=batch,
+        device=device,
+    )
+    play(iter(events), as_json=as_json, quiet=quiet)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; several are set side by side.", show_default=False)],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The file to write. Default: report.html in the first run folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write report.html, one self-contained file, from what run folders hold."""
+    from stalwart.core.contracts import Event
+    from stalwart.run.report import report as runner
+
+    def events() -> Iterator[Event]:
+        yield Event("saved", {"path": str(runner(runs, to))})
+
+    play(events(), as_json=as_json)
+
+
+def demo(
+    to: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of everything random.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train on real handwritten digits, attack, harden, attack again, and report. About a minute on a CPU."""
+    from stalwart.run.demo import demo as runner
+
+    play(iter(runner(to, seed=seed)), as_json=as_json, quiet=quiet)
