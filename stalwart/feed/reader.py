@@ -1,0 +1,99 @@
+"""Reads samples for batches: every image at one size and number of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stalwart.core.contracts import Examples
+from stalwart.core.errors import DataError, InputError
+from stalwart.feed.decode import fit
+
+
+class Reader:
+    """Reads single samples and, as a map from a batch's positions to its images, whole batches in loading workers.
+
+    Args:
+        size: (height, width) to bring images to; None: they must share one, the info's or that of the first image.
+        skip_bad: look further for the first image where it cannot be read.
+
+    Raises:
+        DataError: the first image cannot be read.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        size: tuple[int, int] | None,
+        channels: int | None,
+        layout: torch.memory_format,
+        skip_bad: bool,
+    ) -> None:
+        if size is not None and min(size) < 1:
+            raise InputError(f"size must be at least 1×1 pixels. Got {size!r}.")
+        self.examples = examples
+        self.channels = examples.info.channels if channels is None else channels
+        self.last = layout == torch.channels_last
+        self.resize = size is not None
+        self.size = size or examples.info.size
+        position = 0
+        while self.size is None and position < len(examples):
+            try:
+                height, width = examples[position].image.shape[1:]
+                self.size = (height, width)
+            except DataError:
+                if not skip_bad:
+                    raise
+            position += 1
+
+    def fits(self, images: Tensor) -> bool:
+        """Whether images (N, C, H, W) need no change."""
+        return tuple(images.shape[1:]) == (self.channels, *(self.size or ()))
+
+    def room(self, n: int) -> Tensor:
+        """Empty uint8 for n images: (n, H, W, C) for channels_last, else (n, C, H, W)."""
+        assert self.size is not None
+        shape = (*self.size, self.channels) if self.last else (self.channels, *self.size)
+        return torch.empty((n, *shape), dtype=torch.uint8)
+
+    def read(self, position: int) -> tuple[Tensor, Any]:
+        """One image in its layout, and its target.
+
+        Raises:
+            DataError: the file cannot be read, or is of another size than the rest; it names the file.
+        """
+        sample = self.examples[position]
+        image = sample.image
+        if not self.resize and tuple(image.shape[1:]) != self.size:
+            assert self.size is not None
+            raise DataError(
+                f"{sample.name}: expected {self.size[0]}×{self.size[1]} pixels (height × width) like the rest. "
+                f"Got {image.shape[1]}×{image.shape[2]}. Give a size to bring all images to it."
+            )
+        image = fit(image, self.size, self.channels)
+        return (image.permute(1, 2, 0) if self.last else image), sample.target
+
+    def try_read(self, position: Any) -> tuple[Tensor | None, Any, str]:
+        """Image and target, or what went wrong in one line: an exception would cross threads and processes badly."""
+        try:
+            return *self.read(int(position)), ""
+        except DataError as error:
+            return None, None, str(error)
+
+    def __getitem__(self, positions: Sequence[int]) -> tuple[Tensor, list[Any], str]:
+        """A batch's images and targets in the order of `positions`, and what went wrong ('' if nothing)."""
+        images = self.room(len(positions))
+        targets = []
+        for row, position in enumerate(positions):
+            image, target, trouble = self.try_read(position)
+            if image is None:
+                return images, [], trouble
+            images[row] = image
+            targets.append(target)
+        return images, targets, ""
+
+    def __len__(self) -> int:
+        return len(self.examples)
