@@ -48,8 +48,13 @@ def share(value: Any, interval: Any = None) -> str:
 
 
 def json_line(event: Event) -> str:
-    """One event as one line of strict JSON; what is not finite becomes null."""
-    return json.dumps({"kind": event.kind, **plain(event.values)}, ensure_ascii=False, allow_nan=False)
+    """One event as one line of strict JSON; what is not finite becomes null.
+
+    A result's own `kind` (evaluate, attack) is written as `what`, because `kind` is the event's.
+    """
+    values = plain(event.values)
+    what = {"what": values.pop("kind")} if "kind" in values else {}
+    return json.dumps({"kind": event.kind, **what, **values}, ensure_ascii=False, allow_nan=False)
 
 
 def plain(value: Any) -> Any:

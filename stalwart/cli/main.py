@@ -111,8 +111,9 @@ def run(arguments: list[str]) -> int:
         _silence_stdout()
         return 1
     except _UsageError as error:
-        message: str = error.format_message()  # type: ignore[attr-defined]
-        return _complain(f"{message} See `stalwart --help`.", 2, debug)
+        message: str = error.format_message().rstrip()  # type: ignore[attr-defined]
+        end = "" if message.endswith((".", "?", "!")) else "."
+        return _complain(f"{message}{end} See `stalwart --help`.", 2, debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}.", 1, debug)

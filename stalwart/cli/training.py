@@ -27,7 +27,7 @@ def _setting(name: str, *flags: str, panel: str = _HOW) -> Any:
 
 
 def _option(note: str, default: str, *flags: str, panel: str) -> Any:
-    """An option whose default is told in its help; the field itself is None, so that the default stands in one place."""
+    """An option that tells its default but is None itself, so that the default stands in one place."""
     told = "" if default in ("", "None", "()", "''", "False") else f" Default: {default}."
     return typer.Option(*flags, help=escape(note + told) or None, show_default=False, rich_help_panel=panel)
 
