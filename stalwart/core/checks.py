@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stalwart.core.contracts import Examples, Info, Sample, Source
+from stalwart.core.contracts import Attack, Examples, Info, Sample, Source, Task, Threat, Verdict
 from stalwart.core.errors import ContractError
+from stalwart.core.freeze import frozen
+from stalwart.core.rng import Noise, generator
 
 SPLITS = ("train", "val", "test")
 
@@ -35,6 +38,151 @@ def source(source: Source) -> None:
     for split, examples in opened.items():
         _examples(examples, f"{who}, split {split!r}")
         _same_twice(examples, source.open(split), f"{who}, split {split!r}")
+
+
+def threat(threat: Threat) -> None:
+    """Check that a threat keeps its contract: starts and projections inside, sizes of zero, sample by sample.
+
+    Raises:
+        ContractError: it says what was expected of whom and what came.
+    """
+    who = f"threat {threat!r}"
+    clean = torch.rand(4, 3, 8, 6, generator=generator("check", "threat"))
+    noise = Noise.of_images(clean, 0)
+    room = threat.epsilon * (1 + 1e-4) + 1e-6
+    kept = clean.clone()
+    far = clean + torch.randn(clean.shape, generator=generator("check", "far")) * (threat.epsilon + 0.1)
+    slope = torch.randn(clean.shape, generator=generator("check", "slope"))
+    begun, projected = threat.start(clean, noise.fork("start")), threat.project(far, clean)
+    moved = threat.ascend(clean, slope, threat.epsilon / 4)
+    for name, images in (("start", begun), ("project", projected), ("ascend", moved)):
+        _expect(images.shape == clean.shape, f"{who}: {name} must keep the shape {tuple(clean.shape)}", images.shape)
+        _expect(bool(images.isfinite().all()), f"{who}: {name} must give finite values", "NaN or infinity")
+    for name, images in (("start", begun), ("project", projected)):
+        low, high = float(images.min()), float(images.max())
+        _expect(low >= -1e-6 and high <= 1 + 1e-6, f"{who}: {name} must stay in [0, 1]", (low, high))
+        worst = float(threat.size(images, clean).max())
+        _expect(worst <= room, f"{who}: {name} must stay within epsilon {threat.epsilon:.6g}", worst)
+    sizes = threat.size(clean, clean)
+    _expect(sizes.shape == (4,), f"{who}: size must give one number a sample, (4,)", tuple(sizes.shape))
+    _expect(bool((sizes == 0).all()), f"{who}: size(clean, clean) must be 0", sizes.tolist())
+    _expect(torch.equal(clean, kept), f"{who}: must not write into the images it is given", "other values")
+    some = torch.tensor([2, 0])
+    part = threat.project(far[some], clean[some])
+    _expect(
+        torch.allclose(part, projected[some], atol=1e-6), f"{who}: must work sample by sample", "batch mates matter"
+    )
+    part = threat.start(clean[some], noise.fork("start").select(some))
+    _expect(torch.allclose(part, begun[some], atol=1e-6), f"{who}: start must draw from each sample's noise", "others'")
+
+
+class _Slope:
+    """A linear goal: the loss is each image's product with one fixed picture, and nothing is ever reached."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.weights = torch.randn(shape, generator=generator("check", "goal"))
+
+    def select(self, index: Tensor) -> _Slope:
+        return self
+
+    def __call__(self, images: Tensor) -> Verdict:
+        loss = (images * self.weights).flatten(1).sum(1)
+        return Verdict(loss, torch.zeros(len(images), dtype=torch.bool))
+
+
+def attack(attack: Attack, threat: Threat) -> None:
+    """Check that an attack keeps its contract: shapes, the same for the same noise, sample by sample, and it climbs.
+
+    Args:
+        threat: one that the attack is made for.
+
+    Raises:
+        ContractError: it says what was expected of whom and what came.
+    """
+    who = f"attack {attack!r}"
+    clean = torch.rand(4, 3, 8, 6, generator=generator("check", "attack")) * 0.5 + 0.25
+    kept, goal, noise = clean.clone(), _Slope((3, 8, 6)), Noise.of_images(clean, 0)
+    found = attack(clean, goal, threat, noise.fork("a"))
+    _expect(isinstance(found, Tensor), f"{who}: must give a tensor", type(found).__name__)
+    _expect(found.shape == clean.shape, f"{who}: must keep the shape {tuple(clean.shape)}", tuple(found.shape))
+    _expect(bool(found.isfinite().all()), f"{who}: must give finite values", "NaN or infinity")
+    _expect(not found.requires_grad, f"{who}: must give images without a graph", "requires_grad")
+    _expect(torch.equal(clean, kept), f"{who}: must not write into the clean images", "other values")
+    again = attack(clean, goal, threat, noise.fork("a"))
+    _expect(torch.equal(found, again), f"{who}: must give the same for the same noise", "other images")
+    some = torch.tensor([3, 1])
+    part = attack(clean[some], goal.select(some), threat, noise.fork("a").select(some))
+    _expect(torch.allclose(part, found[some], atol=1e-5), f"{who}: must work sample by sample", "batch mates matter")
+    with torch.no_grad():
+        before, after = goal(clean).loss, goal(threat.project(found, clean)).loss
+    _expect(bool((after > before).all()), f"{who}: must raise a linear goal's loss", (after - before).tolist())
+
+
+def task(task: Task, model: nn.Module, examples: Examples) -> None:
+    """Check that a task keeps its contract on a model and a few examples of one size.
+
+    Loss: one finite float32 a sample, deterministic, of the sample alone (in evaluation mode), with a gradient to the
+    images, and nothing of the model changed. Goal: the same, and `select` is the part of the whole. Metric: figures
+    that JSON can hold, the same when gathered in two halves and merged.
+
+    Raises:
+        ContractError: it says what was expected of whom and what came.
+    """
+    who = f"task {task!r}"
+    samples = [examples[index] for index in _some(len(examples))]
+    n = len(samples)
+    images = torch.stack([sample.image for sample in samples]).float() / 255
+    targets = task.collate([sample.target for sample in samples])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    with frozen(model):
+        seen = images.clone().requires_grad_()
+        loss = task.loss(model, seen, targets)
+        _per_sample(loss, n, f"{who}: loss")
+        (slope,) = torch.autograd.grad(loss.sum(), seen)
+        _expect(bool(slope.isfinite().all()), f"{who}: loss must have a finite gradient", "NaN or infinity")
+        _expect(bool((slope != 0).any()), f"{who}: loss must have a gradient to the images", "all zero")
+        _expect(torch.equal(task.loss(model, images, targets), loss), f"{who}: loss must be deterministic", "another")
+        for i, sample in enumerate(samples):
+            alone = task.loss(model, images[i : i + 1], task.collate([sample.target]))
+            _expect(
+                torch.allclose(alone[0], loss[i], atol=1e-4), f"{who}: loss must be each sample's own", float(alone)
+            )
+        goal = task.goal(model, targets)
+        verdict = goal(images)
+        _per_sample(verdict.loss, n, f"{who}: goal loss")
+        reached = verdict.reached
+        good = reached is not None and reached.shape == (n,) and reached.dtype == torch.bool
+        _expect(good, f"{who}: goal must say reached as ({n},) bool", reached)
+        some = torch.tensor([n - 1, 0])
+        part = goal.select(some)(images[some])
+        same = torch.allclose(part.loss, verdict.loss[some], atol=1e-4)
+        _expect(same, f"{who}: goal.select must be the part of the whole", part.loss.tolist())
+        prediction = task.predict(model, images)
+    _expect([m.training for m in model.modules()] == modes, f"{who}: must leave the model's modes", "others")
+    state = model.state_dict()
+    kept = all(torch.equal(state[name], value) for name, value in before.items())
+    _expect(kept, f"{who}: must leave the model's weights and buffers", "others")
+    whole, half = task.metric(examples.info), task.metric(examples.info)
+    whole.update(prediction, targets)
+    half.update(prediction, targets)
+    figures = whole.compute()
+    _expect(task.score in figures, f"{who}: metric must give the score {task.score!r}", sorted(figures))
+    empty = task.metric(examples.info)
+    empty.merge([half.state()])
+    try:
+        same = json.dumps(empty.compute()) == json.dumps(figures)
+    except (TypeError, ValueError) as error:
+        raise ContractError(f"{who}: metric figures must fit into JSON. Got {error}.") from None
+    _expect(same, f"{who}: metric merged must be the metric gathered", "other figures")
+    for said in (task.describe(prediction, 0, examples.info), task.describe_target(targets, 0, examples.info)):
+        _expect(isinstance(said, dict), f"{who}: describe must give a dict of plain values", said)
+
+
+def _per_sample(loss: Tensor, n: int, who: str) -> None:
+    _expect(loss.shape == (n,), f"{who} must have shape ({n},)", tuple(loss.shape))
+    _expect(loss.dtype == torch.float32, f"{who} must be float32", loss.dtype)
+    _expect(bool(loss.isfinite().all()), f"{who} must be finite", loss.tolist())
 
 
 def _examples(examples: Examples, who: str) -> None:

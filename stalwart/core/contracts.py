@@ -177,7 +177,7 @@ class Metric(Protocol):
         ...
 
     def compute(self) -> dict[str, Any]:
-        """Named figures: numbers, or nested lists for tables. Ready for JSON."""
+        """Named figures: numbers, or nested lists for tables; 'intervals' maps names to 95 % intervals (low, high)."""
         ...
 
 
@@ -210,6 +210,10 @@ class Task(Protocol):
 
     def describe(self, prediction: Any, index: int, info: Info) -> dict[str, Any]:
         """One sample's prediction in plain values, for `predict --json` and captions."""
+        ...
+
+    def describe_target(self, targets: Any, index: int, info: Info) -> dict[str, Any]:
+        """One sample's target in plain values, under the same names as `describe` uses."""
         ...
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from stalwart.core.contracts import Goal, Threat, Verdict
+from stalwart.core.contracts import Attack, Goal, Threat, Verdict
+from stalwart.core.errors import ContractError
+from stalwart.core.rng import Noise
+from stalwart.core.spelling import spell
 
 SLACK = 1e-6
 """How far a size may pass ε by float32's rounding, besides one part in 10,000."""
@@ -77,6 +82,44 @@ class Judged:
         if len(candidates):
             reached[candidates] = self.ledger.judge(images[candidates], self.index[candidates])
         return Verdict(verdict.loss, reached)
+
+
+def judge_clean(ledger: Ledger) -> Tensor:
+    """(b,) bool: what is wrong from the start."""
+    everything = torch.arange(len(ledger.clean), device=ledger.clean.device)
+    return ledger.judge(ledger.clean, everything)
+
+
+def search(ledger: Ledger, solver: Attack, seed: int) -> None:
+    """Attack what is not wrong already and judge what came."""
+    live = (~ledger.reached).nonzero().squeeze(1)
+    if not len(live) or ledger.threat.epsilon <= 0:
+        return
+    clean = ledger.clean[live]
+    judged = Judged(ledger.goal.select(live), ledger, live)
+    last = solver(clean, judged, ledger.threat, Noise.of_images(clean, seed))
+    if last.shape != clean.shape:
+        raise ContractError(f"{spell(solver)} must give images of shape {tuple(clean.shape)}. Got {tuple(last.shape)}.")
+    left = (~ledger.reached[live]).nonzero().squeeze(1)
+    if len(left):
+        ledger.judge(last[left], live[left])
+
+
+def doubts(ledgers: Sequence[Ledger]) -> tuple[str, ...]:
+    """What the gradients said that makes the figure doubtful."""
+    backwards = sum(ledger.backwards for ledger in ledgers)
+    flat, broken = sum(int(ledger.flat) for ledger in ledgers), sum(int(ledger.broken) for ledger in ledgers)
+    found = []
+    if not backwards and any(ledger.climbed for ledger in ledgers):
+        found.append("no gradient came from the model (detached, or not differentiable): this attack was blind.")
+    if broken:
+        found.append(f"{broken:,} of {backwards:,} gradients were not finite: the attack is blind there.")
+    if flat > 0.1 * backwards:
+        found.append(
+            f"{flat:,} of {backwards:,} gradients were exactly zero: the model hides its slope (saturated, rounded or "
+            "detached), so this figure says little of its robustness. Try goal='margin' or a black-box attack."
+        )
+    return tuple(found)
 
 
 def limit(threat: Threat) -> float:

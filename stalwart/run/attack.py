@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stalwart.core import catalog
-from stalwart.core.contracts import Attack, AttackResult, Task, Threat
+from stalwart.core.contracts import Attack, AttackResult, Event, Task, Threat
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
-from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
-from stalwart.run._judge import Judged, Ledger, eight_bit
+from stalwart.run._judge import Ledger, doubts, eight_bit, judge_clean, search
+from stalwart.run._subject import open_subject
+from stalwart.run._sweep import Sweep, swept
 
 
 def attack(
@@ -73,61 +76,26 @@ def attack(
         for first in range(0, len(pixels), batch):
             index = torch.arange(first, min(first + batch, len(pixels)), device=device)
             ledger = Ledger(pixels[index], whole.select(index), around, bits)
-            wrong.append(_one_batch(ledger, solver, seed))
+            wrong.append(judge_clean(ledger))
+            search(ledger, solver, seed)
             ledgers.append(ledger)
     seconds = time.perf_counter() - begun
     adversarial = _join([ledger.answer for ledger in ledgers], pixels)
-    forwards, backwards = sum(item.forwards for item in ledgers), sum(item.backwards for item in ledgers)
-    flat, broken = sum(int(item.flat) for item in ledgers), sum(int(item.broken) for item in ledgers)
     return AttackResult(
         adversarial=adversarial,
         reached=_join([ledger.reached for ledger in ledgers], torch.zeros(0, dtype=torch.bool)),
         clean_reached=_join(wrong, torch.zeros(0, dtype=torch.bool)),
         size=around.size(adversarial, pixels) if len(pixels) else torch.zeros(0),
         loss=_join([ledger.loss for ledger in ledgers], torch.zeros(0)),
-        forwards=forwards,
-        backwards=backwards,
+        forwards=sum(ledger.forwards for ledger in ledgers),
+        backwards=sum(ledger.backwards for ledger in ledgers),
         seconds=seconds,
         seed=seed,
         attack=spell(solver),
         threat=spell(around),
         bits=bits,
-        warnings=_doubts(flat, broken, backwards, climbed=any(ledger.climbed for ledger in ledgers)),
+        warnings=doubts(ledgers),
     )
-
-
-def _one_batch(ledger: Ledger, solver: Attack, seed: int) -> Tensor:
-    """Attack what is not wrong already, judge what came; (b,) bool says what was wrong from the start."""
-    everything = torch.arange(len(ledger.clean), device=ledger.clean.device)
-    wrong = ledger.judge(ledger.clean, everything)
-    live = (~wrong).nonzero().squeeze(1)
-    if len(live) and ledger.threat.epsilon > 0:
-        clean = ledger.clean[live]
-        noise = Noise.of_images(clean, seed)
-        judged = Judged(ledger.goal.select(live), ledger, live)
-        last = solver(clean, judged, ledger.threat, noise)
-        if last.shape != clean.shape:
-            raise InputError(
-                f"{spell(solver)} must give images of shape {tuple(clean.shape)}. Got {tuple(last.shape)}."
-            )
-        open_ = (~ledger.reached[live]).nonzero().squeeze(1)
-        if len(open_):
-            ledger.judge(last[open_], live[open_])
-    return wrong
-
-
-def _doubts(flat: int, broken: int, backwards: int, climbed: bool) -> tuple[str, ...]:
-    found = []
-    if not backwards and climbed:
-        found.append("no gradient came from the model (detached, or not differentiable): this attack was blind.")
-    if broken:
-        found.append(f"{broken:,} of {backwards:,} gradients were not finite: the attack is blind there.")
-    if flat > 0.1 * backwards:
-        found.append(
-            f"{flat:,} of {backwards:,} gradients were exactly zero: the model hides its slope (saturated, rounded or "
-            "detached), so this figure says little of its robustness. Try goal='margin' or a black-box attack."
-        )
-    return tuple(found)
 
 
 def _check_images(images: Any) -> Tensor:
@@ -163,3 +131,71 @@ def _to(value: Any, device: torch.device) -> Any:
 
 def _join(parts: Sequence[Tensor], empty: Tensor) -> Tensor:
     return torch.cat(list(parts)) if parts else empty
+
+
+def attack_run(
+    path: str | Path,
+    attacks: Sequence[str | Attack] = ("pgd(steps=20)",),
+    threats: Sequence[str | Threat] = ("linf(8/255)",),
+    *,
+    data: Any = None,
+    split: str = "test",
+    checkpoint: str = "best",
+    goal: str = "",
+    limit: int | None = 1000,
+    radii: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+    seed: int = 0,
+    batch: int = 128,
+    device: str = "auto",
+    workers: int = 0,
+    skip_bad: bool = False,
+) -> Iterator[Event]:
+    """Attack a run's checkpoint with each attack under each threat, and keep what comes in its `results/`.
+
+    Each threat is tried at several radii, smallest first; a sample that falls at one counts as fallen at the larger
+    ones and is not attacked again, so the curve falls by construction and costs little more than its last point.
+
+    Args:
+        path: the run folder.
+        limit: at most so many images, drawn by a fixed seed; None for the whole split.
+        radii: the radii as shares of each threat's ε, in (0, 1]; 1 is always among them.
+
+    Yields:
+        start, progress, warning, saved, and a result for each pair.
+
+    Raises:
+        InputError: no such run, split or spelling; damaged files; radii out of their range.
+    """
+    solvers = [catalog.make(spelled, "attacks") for spelled in attacks]
+    sets = [catalog.make(spelled, "threats") for spelled in threats]
+    shares = sorted({*radii, 1.0})
+    if not solvers or not sets:
+        raise InputError("an attack needs at least one attack and one threat. Got none.")
+    if batch < 1:
+        raise InputError(f"batch must be at least 1. Got {batch}.")
+    if not all(0 < share <= 1 for share in shares):
+        raise InputError(f"radii must be shares of ε in (0, 1]. Got {tuple(radii)}.")
+    if any(threat.epsilon <= 0 for threat in sets):
+        raise InputError("a threat to attack under needs ε > 0; accuracy at ε = 0 is what 'evaluate' reports.")
+    subject = open_subject(path, data=data, split=split, checkpoint=checkpoint, limit=limit, device=device)
+    batches = subject.batches(batch, workers=workers, skip_bad=skip_bad)
+    pairs = [(solver, threat) for threat in sets for solver in solvers]
+    total = batches.count * len(pairs)
+    yield Event("start", {"what": "attack", "total": total, "unit": "images", "data": subject.data, "split": split})
+    for line in batches.skipped:
+        yield Event("warning", {"message": f"left out {line}"})
+    for number, (solver, threat) in enumerate(pairs):
+        sweep = Sweep(subject, solver, threat, [share * threat.epsilon for share in shares], goal=goal, seed=seed)
+        begun = time.perf_counter()
+        yield from swept(sweep, batches, number * batches.count, total)
+        result = sweep.result(time.perf_counter() - begun)
+        result |= {"split": split, "checkpoint": checkpoint, "data": subject.data}
+        for warning in result["warnings"]:
+            yield Event("warning", {"message": f"{result['attack']} under {result['threat']}: {warning}"})
+        name = "attack-" + re.sub(r"[^a-z0-9.]+", "-", f"{result['attack']}-{result['threat']}-{goal}".lower()).strip(
+            "-"
+        )
+        tensors = sweep.pictures() if sweep.found else None
+        written = subject.folder.write_result(name, result, tensors)
+        yield Event("saved", {"path": str(written)})
+        yield Event("result", result)

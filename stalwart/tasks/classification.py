@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from stalwart.core.component import component
 from stalwart.core.contracts import Goal, Info, Metric, Verdict
 from stalwart.core.errors import ContractError, InputError, nearest
+from stalwart.core.statistics import wilson
 
 GoalKind = Literal["cross_entropy", "margin", "dlr"]
 KINDS: tuple[GoalKind, ...] = ("cross_entropy", "margin", "dlr")
@@ -71,6 +72,9 @@ class classification:
         names = [info.classes[i] for i in order.tolist()]
         top = [[name, round(p, 6)] for name, p in zip(names, confidence.tolist(), strict=True)]
         return {"class": names[0], "confidence": top[0][1], "top": top}
+
+    def describe_target(self, targets: Tensor, index: int, info: Info) -> dict[str, Any]:
+        return {"class": info.classes[int(targets[index])]}
 
 
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:
@@ -215,4 +219,5 @@ class ClassificationMetric:
             "ece": float(gaps) / n,
             "per_class": per_class,
             "confusion": confusion.tolist(),
+            "intervals": {"top1": wilson(int(correct.sum()), n), "top5": wilson(int(self.sums["top5"]), n)},
         }

@@ -1,0 +1,164 @@
+"""Every component of the catalog passes the public checkers, and the checkers catch those that should not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stalwart.core import catalog, checks
+from stalwart.core.contracts import Goal, Threat, Verdict
+from stalwart.core.errors import ContractError
+from stalwart.core.rng import Noise
+
+THREATS = {"linf": "linf(8/255)", "l2": "l2(0.5)"}
+"""A spelling for each threat that needs a radius; a new one is checked the day its file appears."""
+
+
+def spelled_threat(name: str) -> str:
+    return THREATS.get(name, f"{name}(0.1)")
+
+
+def test_the_names_here_are_the_catalogs() -> None:
+    assert set(THREATS) <= set(catalog.names("threats"))
+
+
+@pytest.mark.parametrize("name", catalog.names("threats"))
+def test_threats(name: str) -> None:
+    checks.threat(catalog.make(spelled_threat(name), "threats"))
+
+
+@pytest.mark.parametrize("threat", ["linf(8/255)", "l2(0.5)"])
+@pytest.mark.parametrize("name", catalog.names("attacks"))
+def test_attacks(name: str, threat: str) -> None:
+    checks.attack(catalog.make(f"{name}()", "attacks"), catalog.make(threat, "threats"))
+
+
+@pytest.mark.parametrize("name", catalog.names("tasks"))
+def test_tasks(name: str) -> None:
+    examples = catalog.make("digits()", "data").open("train")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Dropout(0.5))
+    checks.task(catalog.make(f"{name}()", "tasks"), model.train(), examples)
+
+
+class Sphere:
+    """A threat that is right, to be broken by its children."""
+
+    epsilon = 0.5
+
+    def start(self, clean: Tensor, noise: Noise) -> Tensor:
+        return self.project(clean + noise.normal(clean.shape[1:]), clean)
+
+    def ascend(self, images: Tensor, gradient: Tensor, step: float) -> Tensor:
+        return images + step * gradient / gradient.flatten(1).norm(dim=1)[:, None, None, None]
+
+    def project(self, images: Tensor, clean: Tensor) -> Tensor:
+        shift = images.clamp(0, 1) - clean
+        return clean + shift * (self.epsilon / self.size(images.clamp(0, 1), clean)).clamp(max=1)[:, None, None, None]
+
+    def size(self, images: Tensor, clean: Tensor) -> Tensor:
+        return (images - clean).flatten(1).norm(dim=1).clamp_min(1e-12) * (images != clean).any().float()
+
+
+def broken_threats() -> dict[str, Any]:
+    class Leaves(Sphere):
+        def project(self, images: Tensor, clean: Tensor) -> Tensor:
+            return images.clamp(0, 1)
+
+    class Box(Sphere):
+        def project(self, images: Tensor, clean: Tensor) -> Tensor:
+            shift = images - clean
+            return (
+                clean + shift * (self.epsilon / self.size(images, clean)).clamp(max=1)[:, None, None, None] * 1.0 - 0.3
+            )
+
+    class OneSize(Sphere):
+        def size(self, images: Tensor, clean: Tensor) -> Tensor:
+            return (images - clean).norm().expand(len(images))
+
+    class Writes(Sphere):
+        def start(self, clean: Tensor, noise: Noise) -> Tensor:
+            return clean.add_(0.01)
+
+    class Mates(Sphere):
+        def start(self, clean: Tensor, noise: Noise) -> Tensor:
+            shift = torch.randn(clean.shape, generator=torch.Generator().manual_seed(len(clean)))
+            return self.project(clean + shift, clean)
+
+    return {cls.__name__: cls() for cls in (Leaves, Box, OneSize, Writes, Mates)}
+
+
+def test_a_users_threat_without_our_base_passes() -> None:
+    checks.threat(Sphere())
+
+
+@pytest.mark.parametrize("name", sorted(broken_threats()))
+def test_a_broken_threat_is_caught(name: str) -> None:
+    with pytest.raises((ContractError, RuntimeError)):
+        checks.threat(broken_threats()[name])
+
+
+def still(clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
+    return clean.clone()
+
+
+def dice(clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
+    return threat.project(clean + torch.rand_like(clean), clean)
+
+
+def mates(clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
+    x = clean.clone().requires_grad_()
+    goal(x).loss.sum().backward()
+    assert x.grad is not None
+    return threat.project(clean + x.grad * len(clean) * 0.001, clean).detach()
+
+
+def graph(clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
+    return clean.clone().requires_grad_() * 1
+
+
+@pytest.mark.parametrize("attack", [still, dice, mates, graph])
+def test_a_broken_attack_is_caught(attack: Any) -> None:
+    with pytest.raises(ContractError):
+        checks.attack(attack, catalog.make("l2(0.5)", "threats"))
+
+
+def broken_tasks() -> dict[str, Any]:
+    good = catalog.load("tasks.classification")
+
+    class Mean(good):  # type: ignore[misc, valid-type]
+        def loss(self, model: nn.Module, images: Tensor, targets: Any, *, smoothing: float = 0.0) -> Tensor:
+            return super().loss(model, images, targets).mean()
+
+    class Shared(good):  # type: ignore[misc, valid-type]
+        def loss(self, model: nn.Module, images: Tensor, targets: Any, *, smoothing: float = 0.0) -> Tensor:
+            each = super().loss(model, images, targets)
+            return each + each.sum()
+
+    class Random(good):  # type: ignore[misc, valid-type]
+        def loss(self, model: nn.Module, images: Tensor, targets: Any, *, smoothing: float = 0.0) -> Tensor:
+            return super().loss(model, images, targets) + torch.rand(len(images))
+
+    class Trains(good):  # type: ignore[misc, valid-type]
+        def predict(self, model: nn.Module, images: Tensor) -> Tensor:
+            with torch.no_grad():
+                next(iter(model.parameters())).add_(1.0)
+            return super().predict(model, images)
+
+    class Flat(good):  # type: ignore[misc, valid-type]
+        def goal(self, model: nn.Module, targets: Any, kind: str = "", wanted: Any = None) -> Any:
+            def one(images: Tensor) -> Verdict:
+                return Verdict(torch.zeros(()), torch.zeros(len(images), dtype=torch.bool))
+
+            return one
+
+    return {cls.__name__: cls() for cls in (Mean, Shared, Random, Trains, Flat)}
+
+
+@pytest.mark.parametrize("name", sorted(broken_tasks()))
+def test_a_broken_task_is_caught(name: str) -> None:
+    examples = catalog.make("digits()", "data").open("train")
+    with pytest.raises(ContractError):
+        checks.task(broken_tasks()[name], nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), examples)
