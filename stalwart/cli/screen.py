@@ -208,14 +208,20 @@ def _attack_table(rows: list[Mapping[str, Any]]) -> Table:
 
 def _result_tables(values: Mapping[str, Any]) -> list[Table]:
     """The plain figures as one table, and one row for each class where they are given."""
-    figures: dict[str, Any] = {**values, **(values.get("figures") or {})}
+    figures: Mapping[str, Any] = values.get("figures") or values
     intervals: Mapping[str, Any] = values.get("intervals") or {}
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+    title = None
+    if "figures" in values:
+        parts = [f"{values[key]}" for key in ("checkpoint", "data", "split") if values.get(key)]
+        title = Text(", ".join([*parts, f"{values['n']:,} images"] if "n" in values else parts), style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False, title=title, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in figures.items():
-        if _flat(value):
-            table.add_row(Text(name), share(value, intervals[name]) if name in intervals else Text(number(name, value)))
+        if name in intervals and isinstance(value, int | float):
+            table.add_row(Text(name), f"{share(value, intervals[name])}, 95 % interval")
+        elif _flat(value):
+            table.add_row(Text(name), Text(number(name, value)))
     tables = [table] if table.row_count else []
     classes = figures.get("per_class")
     if classes and all(isinstance(row, Mapping) for row in classes):

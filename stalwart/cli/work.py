@@ -30,7 +30,7 @@ Data = Annotated[
 ]
 Split = Annotated[str, typer.Option("--split", help="Which split: test, val or train.")]
 Checkpoint = Annotated[str, typer.Option("--checkpoint", help="Which of the run's models: best or last.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many images, each class in proportion.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many images, drawn by a fixed seed.")]
 BatchSize = Annotated[int, typer.Option("--batch", min=1, help="Images at a time; results do not depend on it.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
 
