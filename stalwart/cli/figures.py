@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from stalwart.store.atomic import plain
 
 if TYPE_CHECKING:  # importing it at run time would import PyTorch
     from stalwart.core.contracts import Event
@@ -52,21 +53,6 @@ def json_line(event: Event) -> str:
 
     A result's own `kind` (evaluate, attack) is written as `what`, because `kind` is the event's.
     """
-    values = plain(event.values)
+    values = plain(dict(event.values))
     what = {"what": values.pop("kind")} if "kind" in values else {}
     return json.dumps({"kind": event.kind, **what, **values}, ensure_ascii=False, allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """`value` in what JSON knows."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if hasattr(value, "tolist"):  # a tensor or an array
-        return plain(value.tolist())
-    return str(value)

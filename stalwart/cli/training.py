@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import time
@@ -133,14 +132,12 @@ class InterruptedRunError(StalwartError):
 
 def _as_started(run: Path, what: dict[str, Any], how: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a run was started with; options given now stand above it, and the runner says which may not change."""
-    file = run / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        spelling, settings_then = dict(config["spelling"]), dict(config["settings"])
-    except FileNotFoundError:
-        raise RunError(f"{run} is no run folder: it has no config.json.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        raise RunError(f"{file} is damaged: it is not the configuration of a run.") from None
+    from stalwart.store.folder import RunFolder
+
+    config = RunFolder.open(run).config
+    spelling, settings_then = config.get("spelling"), config.get("settings")
+    if not isinstance(spelling, dict) or not isinstance(settings_then, dict):
+        raise RunError(f"{run / 'config.json'} is not the configuration of a run: expected 'spelling' and 'settings'.")
     what = {name: spelling[name] for name in ("data", "model", "task", "objective") if name in spelling} | what
     how = {**spelling, **settings_then, **how}
     return what, {name: value for name, value in how.items() if name in settings("Training")}

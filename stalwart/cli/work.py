@@ -31,6 +31,9 @@ Data = Annotated[
 Split = Annotated[str, typer.Option("--split", help="Which split: test, val or train.")]
 Checkpoint = Annotated[str, typer.Option("--checkpoint", help="Which of the run's models: best or last.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many images, drawn by a fixed seed.")]
+Sample = Annotated[int, typer.Option("--limit", min=0, help="Only so many images, drawn by a fixed seed; 0 for all.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that read image files; 0: this one.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Pass over files that cannot be read, and count them.")]
 BatchSize = Annotated[int, typer.Option("--batch", min=1, help="Images at a time; results do not depend on it.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
 
@@ -44,6 +47,8 @@ def evaluate(
     limit: Limit = None,
     batch: BatchSize = 256,
     device: Device = "auto",
+    workers: Workers = 0,
+    skip_bad: SkipBad = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -51,7 +56,16 @@ def evaluate(
     from stalwart.run.evaluate import evaluate as runner
 
     events = runner(
-        run, data=data, split=split, checkpoint=checkpoint, tta=tta, limit=limit, batch=batch, device=device
+        run,
+        data=data,
+        split=split,
+        checkpoint=checkpoint,
+        tta=tta,
+        limit=limit,
+        batch=batch,
+        device=device,
+        workers=workers,
+        skip_bad=skip_bad,
     )
     play(iter(events), as_json=as_json, quiet=quiet)
 
@@ -62,7 +76,7 @@ def predict(
     checkpoint: Checkpoint = "best",
     batch: BatchSize = 64,
     device: Device = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over files that cannot be read.")] = False,
+    skip_bad: SkipBad = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON line an image, nothing else.", rich_help_panel=_SHOWING)
     ] = False,
@@ -92,9 +106,11 @@ def attack(
     data: Data = None,
     split: Split = "test",
     checkpoint: Checkpoint = "best",
-    limit: Limit = None,
-    batch: BatchSize = 256,
+    limit: Sample = 1000,
+    batch: BatchSize = 128,
     device: Device = "auto",
+    workers: Workers = 0,
+    skip_bad: SkipBad = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -110,9 +126,11 @@ def attack(
         data=data,
         split=split,
         checkpoint=checkpoint,
-        limit=limit,
+        limit=limit or None,
         batch=batch,
         device=device,
+        workers=workers,
+        skip_bad=skip_bad,
     )
     play(iter(events), as_json=as_json, quiet=quiet)
 

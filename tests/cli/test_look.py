@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stalwart.cli import shelf
+from stalwart.cli.main import run
 from stalwart.core import catalog
 
 HOUSE = Path(__file__).parents[2]
@@ -103,8 +104,17 @@ def test_show_as_json_matches_the_class() -> None:
         (("evaluate",), "run"),
     ],
 )
-def test_a_mistake_in_the_words_gives_one_line_and_exit_code_2(words: tuple[str, ...], hint: str) -> None:
-    assert hint in complaint(stalwart(*words), 2).lower()
+def test_a_mistake_in_the_words_gives_one_line_and_exit_code_2(
+    words: tuple[str, ...], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(list(words))
+    said = capsys.readouterr()
+    done = subprocess.CompletedProcess(list(words), code, said.out, said.err)
+    assert hint in complaint(done, 2).lower()
+
+
+def test_the_process_leaves_with_that_code() -> None:
+    assert "pgd" in complaint(stalwart("show", "attacks.pdg"), 2)
 
 
 def test_debug_shows_the_traceback_too() -> None:
@@ -122,10 +132,9 @@ def test_version_and_bare_command() -> None:
 
 
 @pytest.mark.parametrize("command", ["demo", "list", "show", "train", "evaluate", "predict", "attack", "report"])
-def test_every_command_has_help_with_an_example(command: str) -> None:
-    done = stalwart(command, "--help")
-    assert done.returncode == 0, done.stderr
-    assert f"stalwart {command}" in done.stdout.split("Examples:")[1]
+def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert f"stalwart {command}" in capsys.readouterr().out.split("Examples:")[1]
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
