@@ -93,7 +93,7 @@ class _Muon(torch.optim.Optimizer):
         # A filter lies as (out, height, width, in) in memory under channels_last: flattening it in that order needs no
         # copy, and the order of the columns changes nothing in U Vᵀ but their order.
         lying = ahead.movedim(1, -1) if ahead.ndim > 2 else ahead
-        step = orthogonal(lying.reshape(len(lying), -1), group["rounds"]).view(lying.shape)
+        step: Tensor = orthogonal(lying.reshape(len(lying), -1), group["rounds"]).view(lying.shape)
         weight.add_(step.movedim(-1, 1) if ahead.ndim > 2 else step, alpha=-group["lr"])
 
 
@@ -105,4 +105,5 @@ def orthogonal(matrix: Tensor, rounds: int) -> Tensor:
     for _ in range(rounds):
         a = x @ x.T
         x = torch.addmm(x, torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-    return x.T if tall else x
+    result: Tensor = x.T if tall else x
+    return result

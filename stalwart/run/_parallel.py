@@ -1,0 +1,91 @@
+"""Training on several processes, on one machine or many, under `torchrun`.
+
+Each process takes its part of every batch and sums its gradients; one all-reduce of all gradients in one buffer gives
+every process the whole batch's gradient. `DistributedDataParallel` wraps the forward pass instead, which an objective
+that attacks the model in between cannot live with: the attack's passes would each wait for gradients that never come.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among those that train together."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    """Rank on this machine, which says which accelerator is ours."""
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Sum over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def sum_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Give each process the sum of all gradients."""
+        if self.size == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        done = 0
+        for gradient in gradients:
+            gradient.copy_(flat[done : done + gradient.numel()].view(gradient.shape))
+            done += gradient.numel()
+
+    def same_start(self, model: nn.Module) -> None:
+        """Give each process the first one's weights and buffers."""
+        if self.size > 1:
+            for tensor in model.state_dict().values():
+                dist.broadcast(tensor, 0)
+
+    def gather(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Every process's `state`, in order of rank."""
+        if self.size == 1:
+            return [state]
+        states: list[dict[str, Any]] = [{} for _ in range(self.size)]
+        dist.all_gather_object(states, state)
+        return states
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up anywhere."""
+        if self.size == 1:
+            return flag
+        tensor = torch.tensor(float(flag), device=f"cuda:{self.local}" if dist.get_backend() == "nccl" else "cpu")
+        return bool(self.sum_(tensor) > 0)
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """The processes that `torchrun` started, joined for as long as the block lasts; alone without it."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
+        return
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        if ours:
+            dist.destroy_process_group()
