@@ -29,7 +29,7 @@ class cutout:
         place = noise.fork("cutout", epoch).uniform((2,))  # (B, 2)
         rows = self._covered(place[:, 0], height)  # (B, H)
         columns = self._covered(place[:, 1], width)  # (B, W)
-        return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], self.fill)
+        return images.clone().masked_fill_(rows[:, None, :, None] & columns[:, None, None, :], self.fill)
 
     def _covered(self, place: Tensor, length: int) -> Tensor:
         """(B, length) bool: the pixels of one direction that the square covers."""

@@ -42,7 +42,7 @@ class tinyimagenet:
         if split == "train":
             found = [(file, wnid) for wnid in wnids for file in images_under(root / "train" / wnid, root)]
         else:
-            found = self._val(root, set(wnids))
+            found = self._val(root, wnids)
         index = {wnid: place for place, wnid in enumerate(wnids)}
         missing = sorted(set(wnids) - {wnid for _, wnid in found})
         if missing:
@@ -70,11 +70,10 @@ class tinyimagenet:
             raise DataError(f"{listed}: expected each class in train, once. Got {what!r} in one of the two alone.")
         return wnids
 
-    def _val(self, root: Path, wnids: set[str]) -> list[tuple[str, str]]:
+    def _val(self, root: Path, wnids: list[str]) -> list[tuple[str, str]]:
         listed = root / "val" / "val_annotations.txt"
         if not listed.is_file():
-            places = [place for place in folders_in(root / "val", root) if place.name in wnids]
-            return [(file, place.name) for place in places for file in images_under(place, root)]
+            return [(file, wnid) for wnid in wnids for file in images_under(root / "val" / wnid, root)]
         files = {Path(file).name: file for file in images_under(root / "val" / "images", root)}
         found = []
         for number, line in enumerate(_lines(listed), 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -169,8 +169,10 @@ class Batches:
         return Batch(images, targets, index, noise.fork("step", epoch))
 
     def _fill(self, skip_bad: bool, memory: bool | None) -> None:
-        if self.size is None:  # no samples
+        if not len(self.examples):
             return
+        if self.size is None:  # the reader looked at every file for its size
+            self._refuse_none()
         whole = self.examples.arrays() if memory is not False else None
         if whole is not None and self._reader.fits(whole[0]):
             kept = whole[0] if self.layout != torch.channels_last else whole[0].permute(0, 2, 3, 1)
@@ -197,9 +199,15 @@ class Batches:
                     good.append(position)
             finally:
                 pool.shutdown(cancel_futures=True)
+        if not good:
+            self._refuse_none()
         self._positions = torch.tensor(good, dtype=torch.int64)
         if images is not None:
             self._keep(images[: len(good)], targets)
+
+    def _refuse_none(self) -> NoReturn:
+        n = len(self.examples)
+        raise DataError(f"{self.examples.info.name}: expected images that can be read. Got none among {n} files.")
 
     def _keep(self, images: Tensor, targets: Sequence[Any]) -> None:
         self._images, self._targets = images.to(self.device), targets
