@@ -19,6 +19,7 @@ from stalwart.store import atomic
 from stalwart.store.checkpoint import save_tensors
 
 CONFIG, EVENTS, RESULTS, LOCK = "config.json", "events.jsonl", "results", ".lock"
+TENSORBOARD = "tensorboard"
 FORMAT = 1
 PROGRESS_EVERY_S = 1.0
 """Progress is kept at most so often: a log of every step would outgrow what it describes."""
@@ -35,22 +36,32 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any]) -> RunFolder:
-        """A new run.
+        """A new run, locked until `close`.
 
         Raises:
-            RunError: something stands there already.
+            RunError: a run or something else stands there already, or another process is at work there.
         """
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} must be a folder for the run. Got a file.")
+        cls._refuse_other(path)
+        full = {"format": FORMAT, **config}
+        folder = cls(path, full).lock()
+        try:
+            cls._refuse_other(path)  # once more, now that nobody else can make one
+            atomic.write_json(path / CONFIG, full)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @staticmethod
+    def _refuse_other(path: Path) -> None:
         if (path / CONFIG).exists():
             raise RunError(
                 f"{path} holds a run already. Go on with it: stalwart train --resume {path}; or choose another --out."
             )
-        if path.exists() and not path.is_dir():
-            raise RunError(f"{path} must be a folder for the run. Got a file.")
-        if path.is_dir() and any(item.name != LOCK for item in path.iterdir()):
+        if path.is_dir() and any(not item.name.startswith(".") and item.name != TENSORBOARD for item in path.iterdir()):
             raise RunError(f"{path} holds other files; a run needs a folder of its own.")
-        full = {"format": FORMAT, **config}
-        atomic.write_json(path / CONFIG, full)
-        return cls(path, full)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -72,17 +83,23 @@ class RunFolder:
         return cls(path, config)
 
     def lock(self) -> RunFolder:
-        """Keep other processes out until `close`. The system lets go of it when this process dies.
+        """Keep everyone else out until `close`. The system lets go of it when this process dies.
 
         Raises:
             RunError: another process has it.
         """
-        file = open(self.path / LOCK, "a+")  # noqa: SIM115 - held until close()
+        if self._lock is not None:
+            return self
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - it stays open: the lock lives as long
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written to: {error.strerror}.") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            owner = file.read().strip() or "unknown"
+            owner = file.read(32).strip() or "unknown"
             file.close()
             raise RunError(f"{self.path} is in use by process {owner}. Wait for it, or choose another --out.") from None
         file.truncate(0)
@@ -141,6 +158,13 @@ class RunFolder:
                     file.truncate(end - back + tail.rfind(b"\n") + 1)
         return open(path, "a", encoding="utf-8")
 
+    def forget(self, epoch: int) -> None:
+        """Take back the log of epochs after `epoch`, which a resumed run goes through again."""
+        kept = [event for event in self.events() if not (event["kind"] == "epoch" and event.get("epoch", 0) > epoch)]
+        if (self.path / EVENTS).exists():
+            text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in kept)
+            atomic.write_text(self.path / EVENTS, text)
+
     def events(self) -> Iterator[dict[str, Any]]:
         """The kept events in order; lines that are no JSON objects are left out."""
         path = self.path / EVENTS
@@ -158,7 +182,7 @@ class RunFolder:
     def write_result(self, name: str, result: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> Path:
         """Keep figures as `results/NAME.json`, and pictures beside them; an older result of that name goes."""
         path = self.path / RESULTS / f"{name}.json"
-        pictures = path.with_suffix(path.suffix.replace(".json", ".safetensors"))
+        pictures = path.with_name(f"{name}.safetensors")
         if tensors:
             save_tensors(pictures, tensors)
         else:
