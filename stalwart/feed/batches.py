@@ -23,8 +23,8 @@ MEMORY_BYTES = 2 * 1024**3
 class Batches:
     """The batches of a split, epoch by epoch.
 
-    What comes depends on the seed, the epoch and the samples alone: not on `memory`, the number of workers, the
-    device, or the number of processes that share the work.
+    What comes depends on the seed, the epoch and the samples alone, to the bit: not on `memory`, the number of
+    workers, or the number of processes that share the work. Another device may round colours another way.
 
     Args:
         examples: the split.
