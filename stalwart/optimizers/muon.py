@@ -37,14 +37,14 @@ class muon:
     """Peak learning rate of the last layer's weight."""
     sgd_momentum: Annotated[float, Range(0, 1, open_high=True)] = 0.85
     """Of biases, norms and the last layer."""
-    weight_decay: Annotated[float, at_least(0)] = 0.0
-    """λ of biases, norms and the last layer, as in SGD; `unit` does the same work for the hidden weights."""
+    decay: Annotated[float, Range(0, 1, open_high=True)] = 0.0
+    """Share that biases, norms and the last layer lose in a step at the peak rate; `unit` bounds the hidden weights."""
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         weights, rest = weights_and_rest(model)
         last = [p for p in weights if p.ndim == 2][-1:]  # the classifier's own weight, by the usual order of layers
         hidden = [p for p in weights if all(p is not other for other in last)]
-        common = {"momentum": self.sgd_momentum, "weight_decay": self.weight_decay, "rounds": 0, "unit": False}
+        common = {"momentum": self.sgd_momentum, "rounds": 0, "unit": False}
         groups: list[dict[str, Any]] = [
             {
                 "params": hidden,
@@ -54,8 +54,8 @@ class muon:
                 "rounds": self.rounds,
                 "unit": self.unit,
             },
-            {"params": rest, "lr": self.bias_lr, **common},
-            {"params": last, "lr": self.head_lr, **common},
+            {"params": rest, "lr": self.bias_lr, "weight_decay": self.decay / self.bias_lr, **common},
+            {"params": last, "lr": self.head_lr, "weight_decay": self.decay / self.head_lr, **common},
         ]
         return _Muon([group for group in groups if group["params"]])
 
