@@ -62,7 +62,7 @@ app.command("show", epilog=_epilog("stalwart show attacks.pgd", "stalwart show l
 app.command(
     "train",
     epilog=_epilog(
-        'stalwart train --data "digits()" --model "fastnet()" --epochs 10 --out runs/a',
+        'stalwart train --data "digits()" --model "convnet()" --epochs 10 --out runs/a',
         'stalwart train --data "folder(\'pets/\')" --model "timm(\'mobilenetv4_conv_small\')" --augment "flip()"',
         'stalwart train --objective "adversarial(attack=pgd(steps=7), threat=linf(8/255))" --out runs/hard',
         "stalwart train --resume runs/a",

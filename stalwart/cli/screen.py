@@ -68,7 +68,7 @@ class Screen:
                 self._predictions.append(values)
             case "result" if "robust_accuracy" in values:
                 self._attacks.append(values)
-            case "result":
+            case "result" if "run" not in values:  # the parts of a larger whole are in its report
                 self._results.append(values)
 
     def close(self) -> None:
@@ -187,7 +187,8 @@ def _prediction_table(rows: list[Mapping[str, Any]]) -> Table:
 
 def _attack_table(rows: list[Mapping[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Accuracy, with 95 % intervals", title_justify="left")
-    for name in ("attack", "threat"):
+    named = any("run" in row for row in rows)
+    for name in (*(("run",) if named else ()), "attack", "threat"):
         table.add_column(name, overflow="fold")
     for name in ("images", "clean", "under attack", "passes an image", "time"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -195,6 +196,7 @@ def _attack_table(rows: list[Mapping[str, Any]]) -> Table:
         count = int(row.get("n") or 0)
         passes = (int(row.get("forwards") or 0) + int(row.get("backwards") or 0)) / count if count else 0.0
         table.add_row(
+            *([Text(str(row.get("run", "")), style="bold")] if named else []),
             Text(str(row.get("attack", ""))),
             Text(str(row.get("threat", ""))),
             f"{count:,}",
@@ -218,6 +220,8 @@ def _result_tables(values: Mapping[str, Any]) -> list[Table]:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in figures.items():
+        if name in ("kind", "path") or (name == "n" and title is not None):
+            continue
         if name in intervals and isinstance(value, int | float):
             table.add_row(Text(name), f"{share(value, intervals[name])}, 95 % interval")
         elif _flat(value):

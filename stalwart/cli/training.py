@@ -16,7 +16,7 @@ from stalwart.cli.shelf import settings
 from stalwart.core.errors import InputError, RunError, StalwartError
 
 _WHAT, _HOW, _WHERE, _SHOWING = "What is trained", "How it is trained", "Where", "What is shown"
-_DATA, _MODEL = "digits()", "fastnet()"
+_DATA, _MODEL = "digits()", "convnet()"
 
 
 def _setting(name: str, *flags: str, panel: str = _HOW) -> Any:
@@ -27,7 +27,9 @@ def _setting(name: str, *flags: str, panel: str = _HOW) -> Any:
 
 def _option(note: str, default: str, *flags: str, panel: str) -> Any:
     """An option that tells its default but is None itself, so that the default stands in one place."""
-    told = "" if default in ("", "None", "()", "''", "False") else f" Default: {default}."
+    default = default.strip("'")
+    obvious = default in ("", "None", "()", "False") or "0 for" in note
+    told = "" if obvious else f" Default: {default}."
     return typer.Option(*flags, help=escape(note + told) or None, show_default=False, rich_help_panel=panel)
 
 

@@ -78,6 +78,13 @@ def test_attacks_come_as_one_table_with_intervals() -> None:
         assert part in text
 
 
+def test_rows_of_several_runs_say_whose_they_are() -> None:
+    row = {"attack": "fgsm()", "threat": "l2(0.5)", "n": 10, "clean_accuracy": 1.0, "robust_accuracy": 0.5}
+    text = shown([Event("result", {"run": name, **row}) for name in ("plain", "hardened")])
+    assert "plain" in text
+    assert "hardened" in text
+
+
 def test_numbers_read_well() -> None:
     assert number("val_top1", 0.5) == "50.00 %"
     assert number("train_loss", 0.123456) == "0.1235"

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 HOUSE = Path(__file__).parents[2]
-TRAIN = ("train", "--data", "digits()", "--model", "fastnet()", "--epochs", "2", "--batch", "128", "--seed", "3")
+TRAIN = ("train", "--data", "digits()", "--model", "convnet()", "--epochs", "2", "--batch", "128", "--seed", "3")
 
 
 def environment() -> dict[str, str]:
@@ -140,7 +140,7 @@ def test_attack_and_report(place: Path) -> None:
     [
         (("train", "--data", "digts()", "--out", "runs/x"), "digits"),
         (("train", "--data", "folder('nowhere/')", "--out", "runs/x"), "nowhere"),
-        (("train", "--model", "fastnett()", "--out", "runs/x"), "fastnet"),
+        (("train", "--model", "convnett()", "--out", "runs/x"), "convnet"),
         (("train", "--optimizer", "sdg()", "--out", "runs/x"), "sgd"),
         (("train", "--epochs", "-1", "--out", "runs/x"), "epochs"),
         (("train", "--resume", "runs/nowhere"), "runs/nowhere"),
