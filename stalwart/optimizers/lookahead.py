@@ -35,13 +35,15 @@ class lookahead:
 
 
 class _Lookahead(torch.optim.Optimizer):
-    """Keeps the slow weights in the inner optimizer's state, so that one `state_dict` holds both."""
+    """Shares the inner optimizer's groups. The slow weights stand apart from its state, which some optimizers expect to
+    be empty at their first step; `state_dict` holds both, as the weight's 'slow'."""
 
     def __init__(self, inner: torch.optim.Optimizer, k: int, alpha: float) -> None:
         self.inner, self.k, self.alpha = inner, k, alpha
         self.defaults = inner.defaults
         for group in inner.param_groups:
             group.setdefault("slow_age", 0)
+        self.slow = [weight.detach().clone() for weight in self._weights()]
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
@@ -51,11 +53,21 @@ class _Lookahead(torch.optim.Optimizer):
     def state(self) -> Any:  # type: ignore[override]
         return self.inner.state
 
-    def state_dict(self) -> dict[str, Any]:
-        return self.inner.state_dict()
+    def _weights(self) -> list[Tensor]:
+        return [weight for group in self.inner.param_groups for weight in group["params"]]
 
+    def state_dict(self) -> dict[str, Any]:
+        packed = self.inner.state_dict()
+        state = {index: {**packed["state"].get(index, {}), "slow": slow} for index, slow in enumerate(self.slow)}
+        return {**packed, "state": state}
+
+    @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.inner.load_state_dict(state_dict)
+        state = {index: dict(values) for index, values in state_dict["state"].items()}
+        for index, own in enumerate(self.slow):
+            own.copy_(state[index].pop("slow"))
+        state = {index: values for index, values in state.items() if values}
+        self.inner.load_state_dict({**state_dict, "state": state})
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         self.inner.zero_grad(set_to_none)
@@ -64,15 +76,10 @@ class _Lookahead(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:  # type: ignore[override]
         if closure is not None:
             raise TypeError("lookahead takes no closure: call backward() before step().")
-        for group in self.param_groups:
-            if group["slow_age"] == 0:
-                for weight in group["params"]:
-                    self.state[weight].setdefault("slow", weight.detach().clone())
         self.inner.step()
         for group in self.param_groups:
             group["slow_age"] += 1
-            if group["slow_age"] % self.k == 0:
-                for weight in group["params"]:
-                    slow = self.state[weight]["slow"]
-                    slow.lerp_(weight, self.alpha)
-                    weight.copy_(slow)
+        if self.param_groups[0]["slow_age"] % self.k == 0:
+            fast = self._weights()
+            torch._foreach_lerp_(self.slow, fast, self.alpha)
+            torch._foreach_copy_(fast, self.slow)

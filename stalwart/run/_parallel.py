@@ -8,7 +8,7 @@ that attacks the model in between cannot live with: the attack's passes would ea
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -52,10 +52,23 @@ class World:
             gradient.copy_(flat[done : done + gradient.numel()].view(gradient.shape))
             done += gradient.numel()
 
-    def same_start(self, model: nn.Module) -> None:
-        """Give each process the first one's weights and buffers."""
+    def same_start(self, model: nn.Module) -> nn.Module:
+        """Give each process the first one's weights and buffers.
+
+        BatchNorm then takes its statistics over all processes where there is a kernel for it, on CUDA. On a CPU each
+        process has those of its own part, so there several processes equal one only without BatchNorm.
+        """
+        if self.size == 1:
+            return model
+        self.same(model.state_dict().values())
+        if any(parameter.is_cuda for parameter in model.parameters()):
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return model
+
+    def same(self, tensors: Iterable[Tensor]) -> None:
+        """Give each process the first one's values."""
         if self.size > 1:
-            for tensor in model.state_dict().values():
+            for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
     def gather(self, state: dict[str, Any]) -> list[dict[str, Any]]:
@@ -66,12 +79,9 @@ class World:
         dist.all_gather_object(states, state)
         return states
 
-    def any(self, flag: bool) -> bool:
+    def any(self, flag: bool, device: torch.device) -> bool:
         """Whether the flag is up anywhere."""
-        if self.size == 1:
-            return flag
-        tensor = torch.tensor(float(flag), device=f"cuda:{self.local}" if dist.get_backend() == "nccl" else "cpu")
-        return bool(self.sum_(tensor) > 0)
+        return flag if self.size == 1 else bool(self.sum_(torch.tensor(float(flag), device=device)) > 0)
 
 
 @contextmanager
@@ -83,7 +93,9 @@ def joined() -> Iterator[World]:
         return
     ours = not dist.is_initialized()
     if ours:
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # collectives of objects go by it
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
     finally:

@@ -9,12 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stalwart.core.errors import CheckpointError
-from stalwart.store import atomic
-from stalwart.store.checkpoint import fit, load_tensors
+from stalwart.store.checkpoint import fit, load_tensors, save_tensors
 
 STATE = "state.safetensors"
 
@@ -38,6 +36,8 @@ class Progress:
     best_epoch: int = 0
     """The epoch of the best score, counted from 1; 0 for none."""
     best_scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    """The last epoch's validation figures."""
     peak_robust: float | None = None
     """The best robust validation score, for noticing its fall."""
     seconds: float = 0.0
@@ -63,9 +63,7 @@ def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.op
         "scalars": scalars,
         "groups": [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]],
     }
-    own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    metadata = {"state": json.dumps(words)}
-    atomic.write(folder / STATE, lambda temporary: save_file(own, temporary, metadata=metadata))
+    save_tensors(folder / STATE, tensors, {"state": json.dumps(words)})
 
 
 def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Any) -> Progress:

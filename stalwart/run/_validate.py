@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -17,46 +18,60 @@ ROBUST_IMAGES = 512
 """Validation images attacked after each epoch."""
 
 
-def validate(model: nn.Module, task: Task, batches: Batches, info: Info, world: World) -> dict[str, float]:
-    """The metric's plain numbers on a validation split, as val_NAME, and the mean loss as val_loss."""
+def validate(
+    model: nn.Module, task: Task, batches: Batches, info: Info, world: World, autocast: AbstractContextManager[Any]
+) -> dict[str, float]:
+    """The metric's plain numbers on a validation split, as val_NAME, and the mean loss as val_loss.
+
+    A metric that has the mean loss already, as negative log-likelihood (nll), saves a second pass.
+    """
     metric = task.metric(info)
-    device = batches.device
-    loss = torch.zeros(2, dtype=torch.float64, device=device if device.type != "mps" else "cpu")
     with frozen(model), torch.inference_mode():
         for batch in batches.epoch(0):
-            if not len(batch.images):
-                continue
-            metric.update(task.predict(model, batch.images), batch.targets)
-            each = task.loss(model, batch.images, batch.targets)
-            loss += torch.stack([each.sum(), torch.tensor(float(len(each)), device=device)])
+            if len(batch.images):
+                with autocast:
+                    prediction = task.predict(model, batch.images)
+                metric.update(prediction, batch.targets)
     if world.size > 1:
-        mine = metric.state()
-        metric = task.metric(info)
+        mine, metric = metric.state(), task.metric(info)
         metric.merge(world.gather(mine))
-        loss = loss.clone()  # out of inference mode
-        world.sum_(loss)
     figures = {f"val_{name}": value for name, value in metric.compute().items() if isinstance(value, float)}
-    return {**figures, "val_loss": float(loss[0] / loss[1])}
+    loss = figures.pop("val_nll", None)
+    return {**figures, "val_loss": _mean_loss(model, task, batches, world) if loss is None else loss}
 
 
-def robust(model: nn.Module, task: Task, batches: Batches, attack: Attack, threat: Threat, seed: int) -> float:
-    """The share of the first validation images at which the attack does not reach its goal.
+def _mean_loss(model: nn.Module, task: Task, batches: Batches, world: World) -> float:
+    total, count = torch.zeros((), device=batches.device), 0
+    with frozen(model), torch.no_grad():
+        for batch in batches.epoch(0):
+            if len(batch.images):
+                total += task.loss(model, batch.images, batch.targets).sum()
+                count += len(batch.images)
+    sums = world.sum_(torch.tensor([float(total), float(count)], device=batches.device))
+    return float(sums[0] / sums[1])
+
+
+def robust(
+    model: nn.Module, task: Task, batches: Batches, attack: Attack, threat: Threat, seed: int, world: World
+) -> float:
+    """The share of images at which the attack does not reach its goal, over all processes.
 
     Quicker than the judge's verdict, and never below it: no rounding, one look at where the attack ended.
     """
-    held = total = 0
+    held = torch.zeros(2, device=batches.device)  # those that held, and all
     with frozen(model):
         for batch in batches.epoch(0):
+            if not len(batch.images):
+                continue
             goal = task.goal(model, batch.targets)
             worst = attack(batch.images, goal, threat, Noise.of_images(batch.images, seed))
             with torch.no_grad():
-                reached = goal(worst).reached
+                reached = goal(threat.project(worst, batch.images)).reached
             assert reached is not None
-            held += int((~reached).sum())
-            total += len(reached)
-            if total >= ROBUST_IMAGES:
-                break
-    return held / max(total, 1)
+            held[0] += (~reached).sum()
+            held[1] += len(reached)
+    world.sum_(held)
+    return float(held[0] / held[1].clamp_min(1))
 
 
 def watched(objective: Any) -> tuple[Attack, Threat] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -124,6 +125,14 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def discard(self) -> None:
+        """Take back a run that came to nothing, so that the next try may use its folder."""
+        self.close()
+        for name in (CONFIG, EVENTS, LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else is in there
+            self.path.rmdir()
 
     def append(self, event: Event) -> None:
         """Keep an event; progress about once a second.

@@ -337,9 +337,10 @@ def test_two_processes_are_one(tmp_path: Path, objective: str) -> None:
     """The same command under torchrun: the same weights up to the order of float32 sums, attacks' starts included."""
     script = tmp_path / "job.py"
     script.write_text(PARALLEL)
-    subprocess.run([sys.executable, script, tmp_path / "one", objective], check=True)
+    here = str(Path(stalwart.__file__).parents[1])  # a script elsewhere sees the package only if it is installed
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": here}
+    subprocess.run([sys.executable, script, tmp_path / "one", objective], check=True, env=environment)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*torchrun, script, tmp_path / "two", objective], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     one, two = (load_file(tmp_path / name / "last/model.safetensors") for name in ("one", "two"))

@@ -1,0 +1,134 @@
+"""One optimizer step, and the average of the weights that follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stalwart.core.contracts import Batch, Objective, OptimizerMaker, Schedule, Task
+from stalwart.core.errors import ContractError
+from stalwart.core.parameters import trainable
+from stalwart.core.rng import seed_of
+from stalwart.run._parallel import World
+
+
+class Stepper:
+    """Turns batches into steps.
+
+    Args:
+        total: steps of the whole training, which the schedule spans.
+        clip: largest norm of the gradient of all parameters together; 0 for no limit.
+        ema: decay of the average of the weights; 0 for none.
+        seed: of what the model itself draws, such as dropout. Each step has its own, so a resumed run draws the same.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        objective: Objective,
+        optimizer: OptimizerMaker,
+        schedule: Schedule,
+        *,
+        total: int,
+        clip: float,
+        ema: float,
+        seed: int,
+        world: World,
+        device: torch.device,
+    ) -> None:
+        self.model, self.task, self.objective, self.schedule = model, task, objective, schedule
+        self.total, self.clip, self.decay, self.world, self.device = total, clip, ema, world, device
+        self._first_seed = seed_of(seed, "steps")
+        self.optimizer = optimizer.build(model)
+        self.rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
+        """Peak learning rate of each group."""
+        self.parameters = trainable(model)
+        self.seeing: nn.Module = model
+        """What the objective is given: the model, or a compiled form of it."""
+        self.autocast: AbstractContextManager[Any] = nullcontext()
+        self._devices = [device] if device.type == "cuda" else []
+        state = model.state_dict()
+        floats = {name: value for name, value in state.items() if value.is_floating_point()}
+        average = {name: value.detach().clone() for name, value in state.items()} if ema else {}
+        self.ema = average or None
+        """The averaged weights and buffers."""
+        self._floats, self._averages = list(floats.values()), [average[name] for name in floats] if ema else []
+        self._counters = {name: value for name, value in state.items() if name not in floats} if ema else {}
+
+    def step(self, group: Sequence[Batch], images: int, number: int) -> Tensor:
+        """Step `number` (from 0) on the parts of a batch of so many images over all processes.
+
+        The gradient is that of the mean loss of the whole batch, however many parts and processes it is divided into.
+
+        Returns:
+            (): sum of the losses over all processes, on the device. Where it is not finite, a CPU has left the weights
+            alone; an accelerator has not, as nobody waited for the number.
+        """
+        factor = self.schedule(number / self.total)
+        for settings, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            settings["lr"] = rate * factor
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        with torch.random.fork_rng(devices=self._devices):
+            torch.manual_seed((self._first_seed + number * self.world.size + self.world.rank) % 2**63)
+            for batch in group:
+                if not len(batch.images):
+                    continue
+                with self.autocast:
+                    losses = self.objective(self.seeing, self.task, batch)
+                    if losses.shape != (len(batch.images),):
+                        raise ContractError(
+                            f"{self.objective!r} must give one loss for each of {len(batch.images)} images. "
+                            f"Got shape {tuple(losses.shape)}."
+                        )
+                    loss = losses.float().sum()
+                (loss / images).backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+        self.world.sum_(total)
+        self.world.sum_gradients(self.parameters)
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        if self.device.type == "cpu" and not bool(total.isfinite()):
+            return total
+        self.optimizer.step()
+        if self.ema is not None:
+            self._average(number)
+        return total
+
+    @torch.no_grad()
+    def _average(self, number: int) -> None:
+        """average ← d · average + (1 − d) · weights. Early on a long memory would be of the initial weights alone, so
+        d = min(decay, (1 + t) / (10 + t)) at step t, counted from 0."""
+        assert self.ema is not None
+        decay = min(self.decay, (1 + number) / (10 + number))
+        torch._foreach_lerp_(self._averages, self._floats, 1 - decay)
+        for name, value in self._counters.items():
+            self.ema[name].copy_(value)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with the averaged weights, where there are any, for as long as the block lasts."""
+        if self.ema is None:
+            yield
+            return
+        own = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        _put(self.model, self.ema)
+        try:
+            yield
+        finally:
+            _put(self.model, own)
+
+    def sound(self) -> bool:
+        """Whether every weight is a finite number."""
+        return all(bool(parameter.detach().isfinite().all()) for parameter in self.parameters)
+
+
+@torch.no_grad()
+def _put(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    for name, value in model.state_dict().items():
+        value.copy_(weights[name])
