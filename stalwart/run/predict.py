@@ -1,0 +1,127 @@
+"""What a run's model says of image files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stalwart.core import catalog
+from stalwart.core.contracts import Event, Info, Task
+from stalwart.core.device import pick
+from stalwart.core.errors import DataError, InputError
+from stalwart.core.freeze import frozen
+from stalwart.feed.decode import decode
+from stalwart.feed.files import images_under
+from stalwart.store import checkpoint as checkpoints
+
+READERS = 8
+"""Files decoded at the same time, at most."""
+
+
+def predict(
+    path: str | Path,
+    inputs: Sequence[str | Path],
+    *,
+    checkpoint: str = "best",
+    batch: int = 64,
+    device: str = "auto",
+    skip_bad: bool = False,
+) -> Iterator[Event]:
+    """Say what is on each image, at the size that the model was trained on.
+
+    Args:
+        path: a run folder; or a checkpoint folder, and then `checkpoint` is not looked at.
+        inputs: image files, and folders, whose images are taken with those of the folders within, by name.
+        checkpoint: 'best' or 'last'.
+        batch: images at a time; one batch of images is in memory, however many files there are.
+        skip_bad: warn of files that cannot be read, and go on, where otherwise the first one is an error.
+
+    Yields:
+        start, warning, prediction (file, and what the task describes), progress, result (n, skipped, seconds).
+
+    Raises:
+        CheckpointError: no such checkpoint, or a damaged one.
+        DataError: a file that cannot be read, a folder without images, or no file at all that can be read.
+    """
+    if batch < 1:
+        raise InputError(f"batch must be at least 1. Got {batch}.")
+    if isinstance(inputs, str | Path):
+        raise InputError(f"inputs must be a list of files and folders. Got {str(inputs)!r}; write [{str(inputs)!r}].")
+    files = _files(inputs)
+    place, folder = pick(device), Path(path)
+    if not (folder / checkpoints.CARD).is_file():
+        folder = folder / checkpoint
+    model = checkpoints.load(folder, device=str(place))
+    card: dict[str, Any] = model.card  # type: ignore[assignment]
+    task: Task = catalog.make(card["task"], "tasks")
+    signature = checkpoints.signature_of(card)
+    info = Info(
+        name=", ".join(str(item) for item in inputs),
+        classes=tuple(card["classes"]),
+        licence="unknown",
+        origin="files",
+        channels=signature.channels,
+        size=signature.size,
+    )
+
+    def read(file: str) -> Tensor | DataError:
+        try:
+            return decode(file, signature.channels, signature.size)
+        except DataError as error:
+            return error
+
+    total = len(files)
+    yield Event("start", {"what": "predict", "total": total, "unit": "images", "model": card["model"]})
+    begun = time.perf_counter()
+    skipped = 0
+    with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
+        for first in range(0, total, batch):
+            part = files[first : first + batch]
+            images, names = [], []
+            for file, image in zip(part, pool.map(read, part), strict=True):
+                if isinstance(image, DataError):
+                    if not skip_bad:
+                        raise image
+                    skipped += 1
+                    yield Event("warning", {"message": f"left out {image}"})
+                    continue
+                images.append(image)
+                names.append(file)
+            if images:
+                pixels = torch.stack(images).to(place).float().div_(255)  # (B, C, H, W)
+                with frozen(model), torch.inference_mode():
+                    prediction = task.predict(model, pixels)
+                for index, file in enumerate(names):
+                    yield Event("prediction", {"file": file, **task.describe(prediction, index, info)})
+            done = first + len(part)
+            rate = done / (time.perf_counter() - begun)
+            left = (total - done) / rate
+            yield Event("progress", {"done": done, "total": total, "unit": "images", "rate": rate, "left_s": left})
+    if skipped == total:
+        raise DataError(f"{info.name}: expected images that can be read. Got none among {total} files.")
+    seconds = time.perf_counter() - begun
+    yield Event("result", {"kind": "predict", "n": total - skipped, "skipped": skipped, "seconds": seconds})
+
+
+def _files(inputs: Sequence[str | Path]) -> list[str]:
+    """The files that are meant, each once, in the order given."""
+    if not inputs:
+        raise InputError("inputs must name at least one image file or folder. Got none.")
+    files: dict[str, None] = {}
+    for item in inputs:
+        where = Path(item)
+        if not where.is_dir():
+            files[str(item)] = None
+            continue
+        found = images_under(where, where)
+        if not found:
+            raise DataError(f"{where}: expected a folder with images. Got none in it.")
+        files.update(dict.fromkeys(found))
+    return list(files)
