@@ -48,7 +48,12 @@ RECIPES: dict[str, tuple[str, Training]] = {
     "long": (
         "fastnet(widths=(64, 128, 256))",
         Training(
-            epochs=12, batch=500, optimizer=MUON, schedule="triangle(peak=0)", augments=("crop(2)", "altflip()"), val=0.0
+            epochs=12,
+            batch=500,
+            optimizer=MUON,
+            schedule="triangle(peak=0)",
+            augments=("crop(2)", "altflip()"),
+            val=0.0,
         ),
     ),
 }

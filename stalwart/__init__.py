@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stalwart.core import checks as check
+    import stalwart.core.checks as check
     from stalwart.run.attack import attack as attack
     from stalwart.run.attack import attack_run as attack_run
     from stalwart.run.evaluate import evaluate as evaluate

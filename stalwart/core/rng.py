@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
 _MASK = (1 << 64) - 1
 
 
