@@ -51,7 +51,6 @@ class Stepper:
         self.seeing: nn.Module = model
         """What the objective is given: the model, or a compiled form of it."""
         self.autocast: AbstractContextManager[Any] = nullcontext()
-        self._devices = [device] if device.type == "cuda" else []
         state = model.state_dict()
         floats = {name: value for name, value in state.items() if value.is_floating_point()}
         average = {name: value.detach().clone() for name, value in state.items()} if ema else {}
@@ -74,8 +73,7 @@ class Stepper:
             settings["lr"] = rate * factor
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        with torch.random.fork_rng(devices=self._devices):
-            torch.manual_seed((self._first_seed + number * self.world.size + self.world.rank) % 2**63)
+        with _seeded((self._first_seed + number * self.world.size + self.world.rank) % 2**63, self.device):
             for batch in group:
                 if not len(batch.images):
                     continue
@@ -126,6 +124,26 @@ class Stepper:
     def sound(self) -> bool:
         """Whether every weight is a finite number."""
         return all(bool(parameter.detach().isfinite().all()) for parameter in self.parameters)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's own generators at `seed`, and afterwards as they were.
+
+    `torch.manual_seed` would do, but where CUDA has not been touched it keeps a stack trace of each call for later:
+    0.3 ms a step, and memory that grows.
+    """
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    states = [generator.get_state() for generator in generators]
+    for generator in generators:
+        generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
 
 
 @torch.no_grad()
