@@ -102,12 +102,24 @@ def bare_loop(model: nn.Module, x: Tensor, y: Tensor, batch: int) -> float:
     return time.perf_counter() - begun
 
 
+MUON = "muon(lr=0.24, bias_lr=26.5, head_lr=335, decay=0.001)"
+
+
 def train(data: str, model: str, objective: str, epochs: int, folder: Path) -> nn.Module:
-    settings = stalwart.Training(epochs=epochs, batch=128, optimizer="adamw(lr=0.002)", schedule="onecycle()")
+    settings = stalwart.Training(
+        epochs=epochs,
+        batch=500,
+        optimizer=MUON,
+        schedule="triangle(peak=0)",
+        augments=("crop(2)", "altflip()"),
+        val=0.02,
+    )
+    if data == "digits()":
+        settings = stalwart.Training(epochs=epochs, batch=64, augments=("crop(1)",))
     for event in stalwart.train(data, model, objective=objective, settings=settings, out=folder):
         if event.kind == "epoch":
             print(
-                f"  {objective}: epoch {event.values['epoch']} of {epochs}, val {event.values.get('val_top1')}",
+                f"  {objective}: epoch {event.values['epoch']} of {epochs}, val {event.values['val_top1']:.3f}",
                 flush=True,
             )
     return stalwart.load(folder / "last")
@@ -125,8 +137,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     data = f"cifar10(root={arguments.root!r})" if arguments.root else "digits()"
-    model_name = arguments.model or ("convnet(width=32)" if arguments.root else "convnet()")
-    epochs = arguments.epochs or (4 if arguments.root else 15)
+    model_name = arguments.model or ("fastnet()" if arguments.root else "convnet()")
+    epochs = arguments.epochs or (1 if arguments.root else 15)
     epsilon = 8 / 255 if arguments.root else 0.1
     test = open_splits(catalog.make(data, "data")).test
     samples = [test[i] for i in range(min(arguments.n, len(test)))]
@@ -139,7 +151,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, objective in (
             ("plain", "clean()"),
-            ("hardened", f"adversarial(attack=pgd(steps=5), threat=linf({epsilon}))"),
+            ("hardened", f"fast(threat=linf({epsilon}))"),
         ):
             net = train(data, model_name, objective, epochs, Path(folder) / name).eval()
             model = Counted(net).eval()
