@@ -1,0 +1,1 @@
+"""What a report says of runs: reading the folders, words, sections, comparison."""

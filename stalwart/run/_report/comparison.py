@@ -1,0 +1,210 @@
+"""Several runs side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stalwart.pages import charts
+from stalwart.pages.html import Child, Html, table, tag
+from stalwart.pages.numbers import NBSP, count, duration, percent, span
+from stalwart.run._report.record import Attacked, Record
+from stalwart.run._report.sections import code, curves
+from stalwart.run._report.values import Interval
+from stalwart.run._report.words import Sentence, images, listed
+
+Key = tuple[str, str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One share, measured on one run."""
+
+    value: float
+    interval: Interval
+    n: int
+
+
+def headline(records: Sequence[Record]) -> str:
+    """The comparison in one line: the hardest threat that all runs share."""
+    shared = _shared(records)
+    if not shared:
+        return f"{listed(record.label for record in records)}, side by side."
+    key = min(shared, key=lambda key: min(shared[key][record.label].robust for record in records))
+    row = shared[key]
+    ranked = sorted(records, key=lambda record: -row[record.label].robust)
+    best, last = row[ranked[0].label], row[ranked[-1].label]
+    if best.robust == last.robust:
+        return f"Within {key[1]}, all are right on {percent(best.robust)} of attacked images."
+    return (
+        f"Within {key[1]}, {ranked[0].label} stays right on {percent(best.robust)} of attacked images, "
+        f"{ranked[-1].label} on {percent(last.robust)}."
+    )
+
+
+def sentences(records: Sequence[Record]) -> list[Sentence]:
+    """What the comparison says: the gain under each shared threat, the price on untouched images, what was compared."""
+    found = []
+    for key, row in _shared(records).items():
+        ranked = sorted(records, key=lambda record: -row[record.label].robust)
+        parts = [
+            f"{record.label} stays right on {percent(row[record.label].robust)} ({span(row[record.label].interval)})"
+            for record in ranked
+        ]
+        best, last = row[ranked[0].label], row[ranked[-1].label]
+        gap = _gap(_of(best), _of(last))
+        n = min(item.n for item in row.values())
+        said = f"Attacked by {key[0]} on {images(n, key[3])}, {listed(parts)}. {_said(gap, len(parts))}"
+        found.append(Sentence(f"Within {key[1]}", said))
+    found += _price(records)
+    seeds = {str(record.config.get("settings", {}).get("seed")) for record in records if _has_settings(record)}
+    said = (
+        "Each figure under attack is an upper bound; a stronger attack may leave less. The intervals cover the choice "
+        "of images. They do not cover the training seed: each run here is one training"
+        + (f" with seed {listed(sorted(seeds))}" if seeds else "")
+        + ", and a difference of a point or two between runs may be chance."
+    )
+    found.append(Sentence("How far to trust this", said))
+    return found
+
+
+def _has_settings(record: Record) -> bool:
+    settings = record.config.get("settings")
+    return isinstance(settings, dict) and isinstance(settings.get("seed"), int)
+
+
+def _price(records: Sequence[Record]) -> list[Sentence]:
+    measured = [(record.label, record.evaluation) for record in records if record.evaluation is not None]
+    if len(measured) < 2:
+        return []
+    splits = {(found.split, found.data) for _, found in measured if found}
+    if len(splits) > 1:
+        return [
+            Sentence("Untouched images", "The runs were measured on different images; their accuracies do not compare.")
+        ]
+    known = [(label, found.top1, found.interval) for label, found in measured if found and found.top1 is not None]
+    ranked = sorted(((top1, label, interval) for label, top1, interval in known if interval), reverse=True)
+    if len(ranked) < 2:
+        return []
+    parts = [f"{label} is right on {percent(top1)} ({span(interval)})" for top1, label, interval in ranked]
+    gap = _gap(Figure(ranked[0][0], ranked[0][2], 0), Figure(ranked[-1][0], ranked[-1][2], 0))
+    return [Sentence("Untouched images", f"{listed(parts)}. {_said(gap, len(parts))}")]
+
+
+def _of(item: Attacked) -> Figure:
+    return Figure(item.robust, item.interval, item.n)
+
+
+def _gap(high: Figure, low: Figure) -> tuple[float, float, float]:
+    """The difference of two shares and its 95 % interval.
+
+    Newcombe, "Interval estimation for the difference between independent proportions" (Statistics in Medicine 1998),
+    method 10, from the two Wilson intervals. Both runs saw the same images, which makes it a little too wide.
+    """
+    gap = high.value - low.value
+    down = math.hypot(high.value - high.interval[0], low.interval[1] - low.value)
+    up = math.hypot(high.interval[1] - high.value, low.value - low.interval[0])
+    return gap, gap - down, gap + up
+
+
+def _said(gap: tuple[float, float, float], runs: int) -> str:
+    middle, low, high = (f"{100 * value:.1f}".replace("-", "−") for value in gap)
+    if gap[0] == 0:
+        return f"There is no difference (95{NBSP}% interval {low} to {high} points)."
+    doubt = "" if gap[1] > 0 else ", so it may be chance"
+    between = "The difference is" if runs == 2 else "First and last differ by"
+    return f"{between} {middle} points (95{NBSP}% interval {low} to {high}){doubt}."
+
+
+def _shared(records: Sequence[Record]) -> dict[Key, dict[str, Attacked]]:
+    """For each threat the attack, of those that every run was put through, that left least."""
+    every = [{_key(item): item for item in record.attacks} for record in records]
+    common = [key for key in every[0] if all(key in own for own in every)]
+    chosen: dict[tuple[str, str], Key] = {}
+    for key in common:
+        threat = (key[1], key[3])
+        if threat not in chosen or _least(every, key) < _least(every, chosen[threat]):
+            chosen[threat] = key
+    return {
+        key: {record.label: own[key] for record, own in zip(records, every, strict=True)} for key in chosen.values()
+    }
+
+
+def _least(every: Sequence[dict[Key, Attacked]], key: Key) -> float:
+    return sum(own[key].robust for own in every)
+
+
+def _key(item: Attacked) -> Key:
+    """What must be the same for two figures to be compared."""
+    return item.attack, item.threat, item.goal, item.split, item.data
+
+
+def comparison(records: Sequence[Record]) -> Html:
+    """The table of all figures, a column for each run, and the curves laid over one another."""
+    rows: list[list[Child]] = []
+    for part in ("model", "data", "objective"):
+        values = [record.spelled(part) for record in records]
+        if len(set(values)) > 1 or part == "objective":
+            rows.append([part, *(code(value) if value else "–" for value in values)])
+    clean = [
+        Figure(found.top1, found.interval, found.n)
+        if (found := record.evaluation) is not None and found.top1 is not None and found.interval is not None
+        else None
+        for record in records
+    ]
+    if any(clean):
+        rows.append(["right, untouched", *_cells(clean)])
+    keys = dict.fromkeys(_key(item) for record in records for item in record.attacks)
+    for key in keys:
+        found_ = [next((item for item in record.attacks if _key(item) == key), None) for record in records]
+        figures = [Figure(item.robust, item.interval, item.n) if item else None for item in found_]
+        more = ", ".join(filter(None, [key[2], "" if key[3] == "test" else f"{key[3]} split"]))
+        rows.append(
+            [
+                ["right under ", code(key[1]), tag("span", f"{key[0]}{', ' if more else ''}{more}", class_="sub")],
+                *_cells(figures),
+            ]
+        )
+    times = [record.epochs[-1].get("seconds") if record.epochs else None for record in records]
+    if any(seconds is not None for seconds in times):
+        epochs = [f"{len(record.epochs)} epochs" for record in records]
+        rows.append(
+            ["training", *([duration(s), tag("span", e, class_="sub")] for s, e in zip(times, epochs, strict=True))]
+        )
+    head = ["", *(record.label for record in records)]
+    entries = [
+        (f"{record.label}{_attack_name(records, item)}", item)
+        for key in keys
+        for record in records
+        for item in record.worst
+        if _key(item) == key
+    ]
+    note = "▲ marks a run that leads every other by more than the choice of images explains, at 95 %."
+    return tag(
+        "div",
+        table(head, rows, caption="The runs side by side", kind="even" if len(records) <= 2 else "even many"),
+        tag("p", note, class_="about"),
+        curves(entries),
+    )
+
+
+def _attack_name(records: Sequence[Record], item: Attacked) -> str:
+    names = {other.attack for record in records for other in record.worst if other.threat_name == item.threat_name}
+    return f", {item.attack}" if len(names) > 1 else ""
+
+
+def _cells(figures: Sequence[Figure | None]) -> list[Child]:
+    known = [item for item in figures if item is not None]
+    best = max(known, key=lambda item: item.value)
+    clear = len(known) > 1 and all(item is best or _gap(best, item)[1] > 0 for item in known)
+    cells: list[Child] = []
+    for item in figures:
+        if item is None:
+            cells.append("–")
+            continue
+        lead = clear and item is best
+        value = tag("strong" if lead else "span", percent(item.value), " ▲" if lead else None)
+        note = tag("span", f"{span(item.interval)}, n{NBSP}={NBSP}{count(item.n)}", class_="sub")
+        cells.append([value, charts.bar(item.value, item.interval), note])
+    return cells

@@ -1,0 +1,379 @@
+"""What a run folder holds, read with care: the folder may be a stranger's, cut short, or edited by hand.
+
+A figure that is missing or not of its type is None and is left out of the report. A file that cannot be read is named
+there. Only a folder without a readable config.json is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stalwart.core.errors import InputError, RunError
+from stalwart.run._report.values import Interval, interval_of, items, real, share, text, whole
+from stalwart.store import atomic
+from stalwart.store.checkpoint import load_tensors
+from stalwart.store.folder import RESULTS, RunFolder
+
+MOST_CLASSES = 2000
+MOST_RESULTS = 100
+MOST_EVENTS = 1_000_000
+MOST_PICTURE_BYTES = 256 * 1024**2
+"""More is a mistake or malice: reading it would fill the memory."""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """How one class fares. Shares lie in [0, 1]."""
+
+    name: str
+    n: int
+    accuracy: float | None = None
+    precision: float | None = None
+    robust: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one split."""
+
+    split: str
+    checkpoint: str
+    data: str
+    n: int
+    skipped: int
+    tta: bool
+    top1: float | None
+    interval: Interval | None
+    top5: float | None
+    nll: float | None
+    ece: float | None
+    per_class: tuple[ClassRow, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """Robust accuracy at one radius."""
+
+    epsilon: float
+    share: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One adversarial example, with its pictures (C, H, W) uint8."""
+
+    index: int | None
+    name: str
+    truth: str
+    before: str
+    before_confidence: float | None
+    after: str
+    after_confidence: float | None
+    size: float | None
+    clean: Tensor
+    adversarial: Tensor
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What one attack did under one threat."""
+
+    attack: str
+    threat: str
+    threat_name: str
+    epsilon: float
+    goal: str
+    split: str
+    checkpoint: str
+    data: str
+    n: int
+    seed: int | None
+    clean: float
+    clean_interval: Interval
+    robust: float
+    interval: Interval
+    curve: tuple[Point, ...]
+    forwards: int | None
+    backwards: int | None
+    seconds: float | None
+    worst_size: float | None
+    bits: int | None
+    warnings: tuple[str, ...]
+    per_class: tuple[ClassRow, ...]
+    flips: tuple[Flip, ...]
+
+    @property
+    def in_levels(self) -> bool:
+        """Whether the radius was given in levels of 8-bit images, as in linf(8/255)."""
+        return "/255" in self.threat
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, ready to be reported."""
+
+    path: Path
+    label: str
+    config: Mapping[str, Any]
+    card: Mapping[str, Any]
+    start: Mapping[str, Any]
+    epochs: tuple[Mapping[str, float], ...]
+    """One mapping of finite numbers for each epoch, ascending."""
+    warnings: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+    """The test split first."""
+    attacks: tuple[Attacked, ...]
+    """By threat, the lowest robust accuracy first."""
+    damaged: tuple[str, ...]
+
+    def spelled(self, part: str) -> str:
+        """The spelling of 'data', 'model', ...; '' where the configuration lacks it."""
+        return text(self.config.get("spelling"), part) or text(self.card, part)
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The one that speaks for the run."""
+        return next((item for item in self.evaluations if item.top1 is not None), None)
+
+    @property
+    def worst(self) -> tuple[Attacked, ...]:
+        """For each threat and split the attack that left least, in the order of the results."""
+        least: dict[tuple[str, str], Attacked] = {}
+        for item in self.attacks:
+            key = (item.threat, item.split)
+            if key not in least or item.robust < least[key].robust:
+                least[key] = item
+        return tuple(least.values())
+
+
+def read(path: Path, label: str) -> Record:
+    """Read a run folder.
+
+    Raises:
+        RunError: no run there, or its config.json cannot be read.
+    """
+    folder = RunFolder.open(path)
+    damaged: list[str] = []
+    start: Mapping[str, Any] = {}
+    epochs: dict[int, dict[str, float]] = {}
+    warnings: list[str] = []
+    for event in _events(folder, damaged):
+        kind = event.get("kind")
+        if kind == "start" and event.get("what") == "train":
+            start = event
+        elif kind == "epoch" and (number := whole(event, "epoch")) is not None:
+            epochs[number] = {key: value for key in event if (value := real(event, key)) is not None}
+        elif kind == "warning" and (message := text(event, "message")) and message not in warnings:
+            warnings.append(message)
+    card: Mapping[str, Any] = {}
+    for name in ("best", "last"):
+        if (path / name / "card.json").is_file():
+            card = _json(path / name / "card.json", damaged)
+            break
+    evaluations: list[Evaluation] = []
+    attacks: list[Attacked] = []
+    for file in sorted((path / RESULTS).glob("*.json"))[:MOST_RESULTS]:
+        result = _json(file, damaged)
+        if not result:
+            continue
+        found: Evaluation | Attacked | None = None
+        if result.get("kind") == "evaluate":
+            found = _evaluation(result)
+        elif result.get("kind") == "attack":
+            found = _attacked(result, file.with_suffix(".safetensors"), damaged)
+        if isinstance(found, Evaluation):
+            evaluations.append(found)
+        elif found is not None:
+            attacks.append(found)
+        elif result.get("kind") in ("evaluate", "attack"):
+            damaged.append(f"{file.name} lacks its main figures.")
+    evaluations.sort(key=lambda item: (item.split != "test", item.tta, item.split))
+    order: dict[str, int] = {}
+    for item in sorted(attacks, key=lambda item: (item.threat_name != "linf", item.threat_name, item.epsilon)):
+        order.setdefault(item.threat, len(order))
+    attacks.sort(key=lambda item: (order[item.threat], item.robust, item.attack))
+    told = {warning for item in attacks for warning in item.warnings}
+    return Record(
+        path,
+        label,
+        folder.config,
+        card,
+        start,
+        tuple(epochs[number] for number in sorted(epochs)),
+        tuple(w for w in warnings if not any(w.endswith(said) for said in told))[:20],
+        tuple(evaluations),
+        tuple(attacks),
+        tuple(damaged),
+    )
+
+
+def _events(folder: RunFolder, damaged: list[str]) -> Iterator[dict[str, Any]]:
+    try:
+        yield from itertools.islice(folder.events(), MOST_EVENTS)
+    except (OSError, RecursionError, ValueError):
+        damaged.append("events.jsonl cannot be read to its end.")
+
+
+def _json(path: Path, damaged: list[str]) -> dict[str, Any]:
+    try:
+        return atomic.read_json(path)
+    except (InputError, ValueError):
+        damaged.append(f"{path.parent.name}/{path.name} cannot be read.")
+        return {}
+
+
+def _rows(raw: list[Any]) -> tuple[ClassRow, ...]:
+    rows = []
+    for place, item in enumerate(raw[:MOST_CLASSES]):
+        clean = share(item, "accuracy")
+        rows.append(
+            ClassRow(
+                text(item, "name") or f"class {place}",
+                whole(item, "n") or 0,
+                share(item, "clean") if clean is None else clean,
+                share(item, "precision"),
+                share(item, "robust"),
+            )
+        )
+    return tuple(rows)
+
+
+def _evaluation(raw: Mapping[str, Any]) -> Evaluation | None:
+    figures = raw.get("figures")
+    n, top1 = whole(raw, "n"), share(figures, "top1")
+    if not n or not isinstance(figures, Mapping):
+        return None
+    intervals = raw.get("intervals")
+    given = intervals.get("top1") if isinstance(intervals, Mapping) else None
+    rows = _rows(items(figures, "per_class"))
+    return Evaluation(
+        text(raw, "split") or "unknown",
+        text(raw, "checkpoint"),
+        text(raw, "data"),
+        n,
+        whole(raw, "skipped") or 0,
+        raw.get("tta") is True,
+        top1,
+        None if top1 is None else interval_of(given, top1, n),
+        share(figures, "top5"),
+        real(figures, "nll"),
+        share(figures, "ece"),
+        rows,
+        _square(items(figures, "confusion"), len(rows)),
+        real(raw, "seconds"),
+    )
+
+
+def _square(raw: list[Any], k: int) -> tuple[tuple[int, ...], ...]:
+    """A (K, K) table of counts, or nothing where it is not one."""
+    if len(raw) != k or not all(isinstance(row, list) and len(row) == k for row in raw):
+        return ()
+    if not all(type(n) is int and 0 <= n < 10**12 for row in raw for n in row):
+        return ()
+    return tuple(tuple(row) for row in raw)
+
+
+def _attacked(raw: Mapping[str, Any], pictures: Path, damaged: list[str]) -> Attacked | None:
+    n, clean, robust = whole(raw, "n"), share(raw, "clean_accuracy"), share(raw, "robust_accuracy")
+    epsilon = real(raw, "epsilon")
+    attack, threat = text(raw, "attack"), text(raw, "threat")
+    if not n or clean is None or robust is None or epsilon is None or epsilon < 0 or not attack or not threat:
+        return None
+    curve = []
+    for item in items(raw, "curve")[:1000]:
+        at, held = real(item, "epsilon"), share(item, "robust_accuracy")
+        if at is not None and at >= 0 and held is not None:
+            curve.append(Point(at, held, interval_of(item.get("interval"), held, whole(item, "n") or n)))
+    curve.sort(key=lambda point: point.epsilon)
+    at_zero = next((p.interval for p in curve if p.epsilon == 0 and p.share == clean), None)
+    return Attacked(
+        attack,
+        threat,
+        text(raw, "threat_name") or threat.partition("(")[0],
+        epsilon,
+        text(raw, "goal"),
+        text(raw, "split") or "unknown",
+        text(raw, "checkpoint"),
+        text(raw, "data"),
+        n,
+        whole(raw, "seed"),
+        clean,
+        at_zero or interval_of(None, clean, n),
+        robust,
+        interval_of(raw.get("interval"), robust, n),
+        tuple(curve),
+        whole(raw, "forwards"),
+        whole(raw, "backwards"),
+        real(raw, "seconds"),
+        real(raw, "worst_size"),
+        whole(raw, "bits"),
+        tuple(item for item in items(raw, "warnings")[:20] if isinstance(item, str)),
+        _rows(items(raw, "per_class")),
+        _flips(items(raw, "examples"), pictures, damaged),
+    )
+
+
+def _flips(raw: list[Any], path: Path, damaged: list[str]) -> tuple[Flip, ...]:
+    """The examples with their pictures, the smallest change first, then the surest answer."""
+    if not raw or not path.is_file():
+        return ()
+    try:
+        if path.stat().st_size > MOST_PICTURE_BYTES:
+            raise ValueError("too large")
+        tensors = load_tensors(path)
+        clean, adversarial = tensors["clean"], tensors["adversarial"]
+        fits = clean.shape == adversarial.shape and clean.ndim == 4 and clean.shape[1] in (1, 3) and clean.numel()
+        if not fits or clean.dtype != torch.uint8 or adversarial.dtype != torch.uint8:
+            raise ValueError("not pictures")
+    except (InputError, OSError, KeyError, ValueError):
+        damaged.append(f"{path.parent.name}/{path.name} holds no pictures that can be read.")
+        return ()
+    flips = []
+    for example, before, after in zip(raw, clean, adversarial, strict=False):
+        if not isinstance(example, Mapping):
+            continue
+        clear, fooled = example.get("clean"), example.get("adversarial")
+        flips.append(
+            Flip(
+                whole(example, "index"),
+                text(example, "name"),
+                text(example.get("target"), "class"),
+                text(clear, "class"),
+                share(clear, "confidence"),
+                text(fooled, "class"),
+                share(fooled, "confidence"),
+                real(example, "size"),
+                before,
+                after,
+            )
+        )
+    flips.sort(key=lambda flip: (math.inf if flip.size is None else round(flip.size, 6), -(flip.after_confidence or 0)))
+    return tuple(flips)
+
+
+def read_all(paths: list[Path]) -> list[Record]:
+    """Read several runs, each under its folder's name, or its whole path where names are shared.
+
+    Raises:
+        RunError: none given, one given twice, or one that is no run.
+    """
+    if not paths:
+        raise RunError("a report needs at least one run folder. Got none.")
+    names = [path.name if path.name not in ("", "..") else path.resolve().name for path in paths]
+    places = [path.resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise RunError(f"{path} is given more than once; a report sets different runs side by side.")
+    labels = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
+    return [read(path, label) for path, label in zip(paths, labels, strict=True)]
