@@ -122,6 +122,9 @@ def choose(
     """
     only: Precision | None = None if precision == "auto" else precision
     fixed = Choice(precision=only or "fp32")
+    if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        # Each of its steps waits for the other processes, which do not measure the same number of times.
+        return Choice(precision=fixed.precision, reason="not measured: BatchNorm is shared with other processes")
     try:
         trial = _Trial(copy.deepcopy(model), loss_step, images, targets, device, training)
     except Exception as error:  # a module may hold anything
