@@ -114,10 +114,14 @@ def _example(room: str) -> str:
 
 
 def _build(call: Call, room: str) -> Any:
-    if call.name not in names(room):
-        for keeper in OPEN_ROOMS.get(room, ()):
-            if load(f"{room}.{keeper}").knows(call.name):  # type: ignore[attr-defined]
+    if call.name not in names(room) and room in OPEN_ROOMS:
+        answering = list(names(room))
+        for keeper in OPEN_ROOMS[room]:
+            open_to: Any = load(f"{room}.{keeper}")
+            if open_to.knows(call.name):
                 return _build(Call(keeper, (call.name, *call.args), call.kwargs), room)
+            answering += open_to.known()
+        raise SpellingError(f"there is no {call.name!r} in {room}. {nearest(call.name, answering)}")
     cls = load(f"{room}.{call.name}")
     fields = [field for field in dataclasses.fields(cls) if field.init]
     if len(call.args) > len(fields):

@@ -191,6 +191,13 @@ def test_names_are_known_and_mistakes_are_told() -> None:
         catalog.make("torchvision('resnt18')", "models")
     with pytest.raises(SpellingError, match="'mobilenetv4_conv_small'"):
         catalog.make("timm('mobilenetv4_conv_smal')", "models")
+    for wrong, meant in (
+        ("resnt18()", "resnet18"),
+        ("convnte(width=8)", "convnet"),
+        ("efficientnet_b00", "efficientnet_b0"),
+    ):
+        with pytest.raises(SpellingError, match=f"Did you mean.*'{meant}'"):
+            catalog.make(wrong, "models")
     with pytest.raises(SpellingError, match="standard stem only"):
         catalog.make("vit_b_16(stem='small')", "models")
 
