@@ -76,6 +76,7 @@ class Screen:
         self._stop_bar()
         if self._predictions:
             self.console.print(_prediction_table(self._predictions))
+            self._results = []  # the table says it all, and warnings told of what was skipped
         for values in self._results:
             for table in _result_tables(values):
                 self.console.print(table)

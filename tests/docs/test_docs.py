@@ -5,16 +5,15 @@ A block is left out by a comment on the line before it: <!-- no-test: the reason
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stalwart.cli.main import run
 
 HOUSE = Path(__file__).parents[2]
 PAGES = [HOUSE / "README.md", *sorted((HOUSE / "docs").rglob("*.md"))]
@@ -56,24 +55,23 @@ def pages_with_examples() -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with_examples(), ids=lambda p: str(p.relative_to(HOUSE)))
-def test_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_a_page_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page):
         if not runnable(block) or block.reason is not None:
             continue
         if block.language == "python":
-            code = compile("\n" * (block.line - 1) + block.body, str(page), "exec", dont_inherit=True)
-            exec(code, namespace)  # noqa: S102 (the project's own pages)
+            compiled = compile("\n" * (block.line - 1) + block.body, str(page), "exec", dont_inherit=True)
+            exec(compiled, namespace)  # noqa: S102 (the project's own pages)
             continue
         for command in commands(block):
-            # Split as a shell does, a trailing comment left out, but run without one.
-            words = [sys.executable, "-m", "stalwart.cli.main", *shlex.split(command, comments=True)[1:]]
-            path = os.pathsep.join([str(HOUSE), *filter(None, [os.environ.get("PYTHONPATH")])])
-            done = subprocess.run(
-                words, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path}
-            )
-            assert done.returncode == 0, f"{page.name}: `{command}` gave {done.returncode}\n{done.stdout}{done.stderr}"
+            # Split as a shell does, a trailing comment left out; run here, since importing PyTorch anew takes seconds.
+            code = run(shlex.split(command, comments=True)[1:])
+            said = capsys.readouterr()
+            assert code == 0, f"{page.name}: `{command}` gave {code}\n{said.out}{said.err}"
 
 
 def test_the_pages_have_examples_at_all() -> None:
