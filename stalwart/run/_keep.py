@@ -17,6 +17,7 @@ from stalwart.core.errors import RunError, TrainingError
 from stalwart.run import _state
 from stalwart.run._state import Progress
 from stalwart.run._step import Stepper
+from stalwart.run.probe import Choice
 from stalwart.store import checkpoint
 from stalwart.store.folder import RunFolder
 
@@ -67,6 +68,23 @@ class Keeper:
     def append(self, event: Event) -> None:
         if self.folder is not None:
             self.folder.append(event)
+
+    def chosen(self) -> Choice | None:
+        """How a resumed run has computed so far: another layout or precision would end at other bits."""
+        config = self.folder.config if self.folder is not None else {}
+        match config.get("choice"):
+            case {
+                "layout": "contiguous" | "channels_last" as layout,
+                "precision": "fp32" | "bf16" as precision,
+            }:
+                compiled = bool(config["choice"].get("compile"))
+                return Choice(layout, precision, compile=compiled, reason="as the run was started")
+        return None
+
+    def keep_choice(self, choice: Choice) -> None:
+        if self.folder is not None and self.chosen() is None:
+            kept = {"layout": choice.layout, "precision": choice.precision, "compile": choice.compile}
+            self.folder.extend_config({"choice": {**kept, "reason": choice.reason, "step_s": dict(choice.table)}})
 
     def load(self, stepper: Stepper) -> Progress:
         """Put back what `save_last` wrote; a fresh start where it never came to that. Every process reads it.

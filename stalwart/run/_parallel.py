@@ -11,11 +11,13 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,11 @@ class World:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
-    def gather(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+    def gather(self, state: T) -> list[T]:
         """Every process's `state`, in order of rank."""
         if self.size == 1:
             return [state]
-        states: list[dict[str, Any]] = [{} for _ in range(self.size)]
+        states: list[T] = [state] * self.size
         dist.all_gather_object(states, state)
         return states
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,19 @@ from stalwart.core.errors import ContractError
 from stalwart.core.parameters import trainable
 from stalwart.core.rng import seed_of
 from stalwart.run._parallel import World
+from stalwart.run.probe import Choice
 
 
 class Stepper:
     """Turns batches into steps.
 
     Args:
+        model: on the device; it is brought into the choice's layout, in place.
         total: steps of the whole training, which the schedule spans.
         clip: largest norm of the gradient of all parameters together; 0 for no limit.
         ema: decay of the average of the weights; 0 for none.
         seed: of what the model itself draws, such as dropout. Each step has its own, so a resumed run draws the same.
+        choice: layout, precision and compilation.
     """
 
     def __init__(
@@ -40,17 +43,19 @@ class Stepper:
         seed: int,
         world: World,
         device: torch.device,
+        choice: Choice,
     ) -> None:
         self.model, self.task, self.objective, self.schedule = model, task, objective, schedule
         self.total, self.clip, self.decay, self.world, self.device = total, clip, ema, world, device
         self._first_seed = seed_of(seed, "steps")
+        self.choice = choice
+        self.seeing = choice.apply(model)
+        """What the objective is given: the model, or a compiled form of it."""
+        self.autocast = choice.autocast(device)
         self.optimizer = optimizer.build(model)
         self.rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
         """Peak learning rate of each group."""
         self.parameters = trainable(model)
-        self.seeing: nn.Module = model
-        """What the objective is given: the model, or a compiled form of it."""
-        self.autocast: AbstractContextManager[Any] = nullcontext()
         state = model.state_dict()
         floats = {name: value for name, value in state.items() if value.is_floating_point()}
         average = {name: value.detach().clone() for name, value in state.items()} if ema else {}
@@ -77,6 +82,7 @@ class Stepper:
             for batch in group:
                 if not len(batch.images):
                     continue
+                batch = replace(batch, images=self.choice.place(batch.images))
                 with self.autocast:
                     losses = self.objective(self.seeing, self.task, batch)
                     if losses.shape != (len(batch.images),):
@@ -84,9 +90,8 @@ class Stepper:
                             f"{self.objective!r} must give one loss for each of {len(batch.images)} images. "
                             f"Got shape {tuple(losses.shape)}."
                         )
-                    loss = losses.float().sum()
-                (loss / images).backward()  # type: ignore[no-untyped-call]
-                total += loss.detach()
+                losses.backward(torch.full_like(losses, 1 / images))  # type: ignore[no-untyped-call]
+                total += losses.detach().sum()
         self.world.sum_(total)
         self.world.sum_gradients(self.parameters)
         if self.clip:

@@ -7,85 +7,38 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stalwart.core import catalog
-from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import (
     Architecture,
-    Augment,
     Batch,
     Event,
     Examples,
     Objective,
-    OptimizerMaker,
-    Schedule,
     Signature,
     Source,
     Task,
 )
 from stalwart.core.device import pick
 from stalwart.core.errors import InputError, TrainingError
-from stalwart.core.rng import generator, seed_of
+from stalwart.core.rng import generator
 from stalwart.core.spelling import spell
 from stalwart.feed.batches import Batches
 from stalwart.feed.split import Splits, Subset, counts, open_splits
 from stalwart.run._interrupt import Interrupt
 from stalwart.run._keep import Keeper
 from stalwart.run._parallel import World, joined
+from stalwart.run._settings import Training as Training
+from stalwart.run._setup import build, make_batches
 from stalwart.run._state import Progress
 from stalwart.run._step import Stepper
 from stalwart.run._validate import ROBUST_IMAGES, robust, validate, watched
+from stalwart.run.probe import Choice, choose
 from stalwart.store import checkpoint
-
-PREPARED_FROM, PREPARED_BYTES = 5000, 64 * 1024**2
-"""Training images that a model's normalisation and whitening are taken from: so many, or what fits."""
-
-
-@component
-class Training:
-    """How to train: everything but the data, the model, the task and the objective."""
-
-    epochs: Annotated[int, at_least(1)] = 10
-    """Passes over the training images."""
-    batch: Annotated[int, at_least(1)] = 128
-    """Images in an optimizer step, over all processes."""
-    optimizer: OptimizerMaker = "adamw()"  # type: ignore[assignment]
-    """What turns gradients into steps."""
-    schedule: Schedule = "cosine()"  # type: ignore[assignment]
-    """The learning rate's course."""
-    augments: tuple[Augment, ...] = ()
-    """Random changes of the training images, in their order; may be given several times."""
-    seed: int = 0
-    """Of everything random: initial weights, order, augmentation, dropout, the division of train."""
-    val: Annotated[float, Range(0, 1, open_high=True)] = 0.1
-    """Share of train kept for validation where the data bring no validation split."""
-    size: Annotated[int, at_least(1)] | tuple[int, int] | None = None
-    """Bring images to this size, or (height, width), in pixels; None where all have one size."""
-    ema: Annotated[float, Range(0, 1, open_high=True)] = 0.0
-    """Decay of an average of the weights, which is validated and kept in place of the last ones; 0 for none."""
-    patience: Annotated[int, at_least(0)] = 0
-    """Stop after so many epochs without a better validation score; 0 for never."""
-    accumulate: Annotated[int, at_least(1)] = 1
-    """Parts that a batch is computed in, to save memory; the gradient is the same."""
-    clip: Annotated[float, at_least(0)] = 0.0
-    """Largest norm of the gradient of all parameters together; 0 for no limit."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; auto measures what is faster here and never takes less than float32 unless the
-    hardware is made for it."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, ..."""
-    workers: Annotated[int, at_least(0)] = 0
-    """Processes that decode images where the data do not fit into memory."""
-    skip_bad: bool = False
-    """Leave out files that cannot be read, and count them."""
-    save_every_s: Annotated[float, at_least(0)] = 60.0
-    """Seconds between two saves in mid-epoch."""
-    max_steps: Annotated[int, at_least(1)] | None = None
-    """Stop after so many optimizer steps; the schedule still spans the epochs."""
 
 
 def train(
@@ -100,8 +53,9 @@ def train(
 ) -> Iterator[Event]:
     """Train a model, yielding events, and keep it in a run folder.
 
-    On a CPU the same seed gives the same bits, whether or not the run was killed and resumed in between. Under
-    `torchrun` the processes share each batch, on one machine or many.
+    On a CPU the same seed gives the same bits, whether or not the run was killed and resumed in between; `config.json`
+    keeps which layout and precision were measured to be fastest, as they move last bits. Under `torchrun` the processes
+    share each batch, on one machine or many; to resume, all must see the run folder.
 
     Args:
         data: the source, spelled or as an object.
@@ -119,7 +73,9 @@ def train(
         KeyboardInterrupt: Ctrl-C; what was reached is saved first.
     """
     chosen = settings or Training()
-    _check(chosen, out, resume)
+    chosen.check()
+    if resume and out is None:
+        raise InputError("resume needs the run's folder: give out=...")
     run = _Run(
         catalog.make(data, "data"),
         model if isinstance(model, nn.Module) else catalog.make(model, "models"),
@@ -130,19 +86,6 @@ def train(
     )
     with joined() as world:
         yield from run.events(world, resume)
-
-
-def _check(settings: Training, out: str | Path | None, resume: bool) -> None:
-    """Settings that do not go together."""
-    if settings.batch % settings.accumulate:
-        raise InputError(
-            f"batch must be a multiple of accumulate, {settings.accumulate}, to be computed in equal parts. "
-            f"Got {settings.batch}."
-        )
-    if settings.patience and not settings.val:
-        raise InputError(f"patience={settings.patience} needs validation images. Got val={settings.val:g}.")
-    if resume and out is None:
-        raise InputError("resume needs the run's folder: give out=...")
 
 
 class _Run:
@@ -187,15 +130,17 @@ class _Run:
 
     def _course(self, splits: Splits, resume: bool, interrupt: Interrupt) -> Iterator[Event]:
         settings, progress = self.settings, self.progress
-        batches = self._batches(splits.train, self.world, train=True)
+        batches = self._batches(splits.train, train=True)
         self.info = splits.train.info
         if not len(batches):
             raise InputError(f"{spell(self.source)}: the train split has no images for a batch of {batches.batch}.")
         assert batches.size is not None
         self.signature = Signature(len(self.info.classes), batches.channels, batches.size)
         per_epoch = -(-len(batches) // settings.accumulate)
+        model = self.world.same_start(self._build(splits.train))
+        choice = self._choose(model, batches, per_epoch * settings.epochs)
         self.stepper = Stepper(
-            self.world.same_start(self._build(splits.train)),
+            model,
             self.task,
             self.objective,
             settings.optimizer,
@@ -206,6 +151,7 @@ class _Run:
             seed=settings.seed,
             world=self.world,
             device=self.device,
+            choice=choice,
         )
         if resume:
             self.progress = progress = self.keeper.load(self.stepper)
@@ -214,7 +160,9 @@ class _Run:
             yield Event("note", {"message": note})
         for line in batches.skipped:
             yield Event("warning", {"message": f"left out {line}"})
-        yield from self._choose(batches)
+        yield Event("note", {"message": f"computing in {choice.precision} ({choice.reason})."})
+        for note in choice.notes:
+            yield Event("note", {"message": note})
         validation, watching = self._validation(splits.val)
         interrupt.patient = True
         while progress.epoch < settings.epochs:
@@ -356,59 +304,44 @@ class _Run:
             return interrupt.asked
         return self.progress.step % 16 == 0 and self.world.any(interrupt.asked, self.device)
 
-    def _batches(self, examples: Examples, world: World, *, train: bool) -> Batches:
-        settings = self.settings
-        part = settings.batch // settings.accumulate
-        return Batches(
-            examples,
-            self.task,
-            batch=part if train else max(part, 256),
-            size=(settings.size, settings.size) if isinstance(settings.size, int) else settings.size,
-            augments=settings.augments if train else (),
-            seed=seed_of(settings.seed, "batches") if train else 0,
-            shuffle=train,
-            drop_last=train and len(examples) >= part,
-            workers=settings.workers,
-            device=self.device,
-            rank=world.rank,
-            world=world.size,
-            skip_bad=settings.skip_bad,
-        )
+    def _batches(self, examples: Examples, *, train: bool = False) -> Batches:
+        return make_batches(examples, self.task, self.settings, self.device, self.world, train=train)
 
     def _validation(self, val: Examples) -> tuple[Batches | None, Batches | None]:
         """Batches to validate on; and some drawn of them, to watch robustness on, where the objective wants that."""
         if not len(val):
             return None, None
-        validation = self._batches(val, self.world, train=False)
         if watched(self.objective) is None:
-            return validation, None
+            return self._batches(val), None
         drawn = torch.randperm(len(val), generator=generator(self.settings.seed, "watched"))[:ROBUST_IMAGES]
-        return validation, self._batches(Subset(val, drawn.sort().values.tolist()), self.world, train=False)
+        return self._batches(val), self._batches(Subset(val, drawn.sort().values.tolist()))
 
     def _build(self, examples: Examples) -> nn.Module:
-        """The model with its initial weights, the same for a seed whatever else this process has drawn."""
         if isinstance(self.architecture, nn.Module):
             model = self.architecture.to(self.device)
             # Parts that their owner put into evaluation, such as frozen BatchNorm, stay there.
             return model if model.training else model.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.settings.seed, "weights") % 2**63)
-            model = self.architecture.build(self.signature)
-        signature = self.signature
-        bytes_each = 4 * signature.channels * signature.size[0] * signature.size[1]
-        count = max(64, min(PREPARED_FROM, PREPARED_BYTES // bytes_each))
-        order = torch.randperm(len(examples), generator=generator(self.settings.seed, "prepare"))
-        few = self._batches(Subset(examples, order[:count].tolist()), World(), train=False)
-        images = torch.cat([batch.images.cpu() for batch in few.epoch(0)])
-        few.close()
-        self.architecture.prepare(model, images)
-        return model.train().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return build(self.architecture, self.signature, examples, self.task, self.settings).to(self.device)
 
-    def _choose(self, batches: Batches) -> Iterator[Event]:
-        """Pick the arithmetic."""
-        if self.settings.precision == "bf16":
-            self.stepper.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return iter(())
+    def _choose(self, model: nn.Module, batches: Batches, steps: int) -> Choice:
+        """Layout, precision and compilation: as the run was started, or by measuring. The first process decides."""
+        choice = self.keeper.chosen()
+        if choice is None and self.world.first:
+            batch = next(batches.epoch(0))
+
+            def loss(candidate: nn.Module, images: Tensor, targets: Any) -> Tensor:
+                some = torch.arange(len(images), device=images.device)
+                part = Batch(images, targets, batch.index[some], batch.noise.select(some))
+                return self.objective(candidate, self.task, part).mean()
+
+            rounds = steps * self.settings.accumulate
+            choice = choose(
+                model, loss, batch.images, batch.targets, self.device, precision=self.settings.precision, steps=rounds
+            )
+        shared = self.world.gather(choice)[0]
+        assert shared is not None
+        self.keeper.keep_choice(shared)
+        return shared
 
     # ------------------------------------------------------------ what it says and keeps
 

@@ -167,6 +167,11 @@ class RunFolder:
                     file.truncate(end - back + tail.rfind(b"\n") + 1)
         return open(path, "a", encoding="utf-8")
 
+    def extend_config(self, more: Mapping[str, Any]) -> None:
+        """Add to the configuration what was only found out on the way."""
+        self.config = {**self.config, **more}
+        atomic.write_json(self.path / CONFIG, self.config)
+
     def forget(self, epoch: int) -> None:
         """Take back the log of epochs after `epoch`, which a resumed run goes through again."""
         kept = [event for event in self.events() if not (event["kind"] == "epoch" and event.get("epoch", 0) > epoch)]

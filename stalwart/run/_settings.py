@@ -1,0 +1,62 @@
+"""How to train: the settings of a run, which the command line offers as its options."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from stalwart.core.component import Range, at_least, component
+from stalwart.core.contracts import Augment, OptimizerMaker, Schedule
+from stalwart.core.errors import InputError
+
+
+@component
+class Training:
+    """How to train: everything but the data, the model, the task and the objective."""
+
+    epochs: Annotated[int, at_least(1)] = 10
+    """Passes over the training images."""
+    batch: Annotated[int, at_least(1)] = 128
+    """Images in an optimizer step, over all processes."""
+    optimizer: OptimizerMaker = "adamw()"  # type: ignore[assignment]
+    """What turns gradients into steps."""
+    schedule: Schedule = "cosine()"  # type: ignore[assignment]
+    """The learning rate's course."""
+    augments: tuple[Augment, ...] = ()
+    """Random changes of the training images, in their order; may be given several times."""
+    seed: int = 0
+    """Of everything random: initial weights, order, augmentation, dropout, the division of train."""
+    val: Annotated[float, Range(0, 1, open_high=True)] = 0.1
+    """Share of train kept for validation where the data bring no validation split."""
+    size: Annotated[int, at_least(1)] | tuple[int, int] | None = None
+    """Bring images to this size, or (height, width), in pixels; None where all have one size."""
+    ema: Annotated[float, Range(0, 1, open_high=True)] = 0.0
+    """Decay of an average of the weights, which is validated and kept in place of the last ones; 0 for none."""
+    patience: Annotated[int, at_least(0)] = 0
+    """Stop after so many epochs without a better validation score; 0 for never."""
+    accumulate: Annotated[int, at_least(1)] = 1
+    """Parts that a batch is computed in, to save memory; the gradient is the same."""
+    clip: Annotated[float, at_least(0)] = 0.0
+    """Largest norm of the gradient of all parameters together; 0 for no limit."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto measures, and takes bf16 where the hardware is made for it and it is
+    faster."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    workers: Annotated[int, at_least(0)] = 0
+    """Processes that decode images where the data do not fit into memory."""
+    skip_bad: bool = False
+    """Leave out files that cannot be read, and count them."""
+    save_every_s: Annotated[float, at_least(0)] = 60.0
+    """Seconds between two saves in mid-epoch."""
+    max_steps: Annotated[int, at_least(1)] | None = None
+    """Stop after so many optimizer steps; the schedule still spans the epochs."""
+
+    def check(self) -> None:
+        """Raise InputError for settings that do not go together."""
+        if self.batch % self.accumulate:
+            raise InputError(
+                f"batch must be a multiple of accumulate, {self.accumulate}, to be computed in equal parts. "
+                f"Got {self.batch}."
+            )
+        if self.patience and not self.val:
+            raise InputError(f"patience={self.patience} needs validation images. Got val={self.val:g}.")
