@@ -38,8 +38,8 @@ class Training:
     clip: Annotated[float, at_least(0)] = 0.0
     """Largest norm of the gradient of all parameters together; 0 for no limit."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; auto measures, and takes bf16 where the hardware is made for it and it is
-    faster."""
+    """Arithmetic of the forward pass. auto measures what is fastest here, memory layout included, and takes bf16 only
+    where the hardware is made for it; fp32 and bf16 measure nothing."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     workers: Annotated[int, at_least(0)] = 0

@@ -54,8 +54,9 @@ def train(
     """Train a model, yielding events, and keep it in a run folder.
 
     On a CPU the same seed gives the same bits, whether or not the run was killed and resumed in between; `config.json`
-    keeps which layout and precision were measured to be fastest, as they move last bits. Under `torchrun` the processes
-    share each batch, on one machine or many; to resume, all must see the run folder.
+    keeps which layout and precision were measured to be fastest, as they move last bits: `precision='fp32'` measures
+    nothing, so that two long runs agree to the last bit too. Under `torchrun` the processes share each batch, on one
+    machine or many; to resume, all must see the run folder.
 
     Args:
         data: the source, spelled or as an object.
@@ -325,7 +326,9 @@ class _Run:
 
     def _choose(self, model: nn.Module, batches: Batches, steps: int) -> Choice:
         """Layout, precision and compilation: as the run was started, or by measuring. The first process decides."""
-        choice = self.keeper.chosen()
+        choice, asked = self.keeper.chosen(), self.settings.precision
+        if choice is None and asked != "auto":
+            choice = Choice(precision=asked, reason="as asked for")
         if choice is None and self.world.first:
             batch = next(batches.epoch(0))
 
@@ -335,9 +338,7 @@ class _Run:
                 return self.objective(candidate, self.task, part).mean()
 
             rounds = steps * self.settings.accumulate
-            choice = choose(
-                model, loss, batch.images, batch.targets, self.device, precision=self.settings.precision, steps=rounds
-            )
+            choice = choose(model, loss, batch.images, batch.targets, self.device, steps=rounds)
         shared = self.world.gather(choice)[0]
         assert shared is not None
         self.keeper.keep_choice(shared)
