@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from functools import cache
 from pathlib import Path
 
@@ -42,8 +43,7 @@ def _is_component(node: ast.ClassDef) -> bool:
 def _summary(doc: str) -> str:
     """The first paragraph up to its first full stop, on one line."""
     paragraph = " ".join(inspect.cleandoc(doc).split("\n\n")[0].split())
-    end = paragraph.find(". ")
-    return paragraph if end < 0 else paragraph[: end + 1]
+    return re.split(r"(?<=\.)(?<!al\.)(?<!\b[A-Z]\.)\s", paragraph, maxsplit=1)[0]  # "et al." and "J." end no sentence
 
 
 @cache

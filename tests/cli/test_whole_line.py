@@ -200,6 +200,21 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
         json.loads(line)
     assert (tmp_path / "runs/long/last/model.safetensors").is_file()
 
+    again = subprocess.Popen(
+        [sys.executable, "-m", "stalwart.cli.main", "train", "--resume", "runs/long", "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=tmp_path,
+    )
+    assert again.stdout is not None
+    start = json.loads(again.stdout.readline())
+    again.kill()
+    again.communicate()
+    assert start["kind"] == "start"
+    assert start["done"] > 0, "it began anew"
+    assert start["total"] > start["done"]
+
 
 def test_what_may_not_be_written_to_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the folder should be")
