@@ -16,6 +16,7 @@ import stalwart
 from stalwart.cli import look, training, work
 from stalwart.cli.console import err
 from stalwart.core.errors import StalwartError
+from stalwart.core.memory import keep_memory
 
 app = typer.Typer(
     name="stalwart",
@@ -88,6 +89,7 @@ app.command("report", epilog=_epilog("stalwart report runs/a", "stalwart report 
 
 def main() -> None:
     """The entry point of the `stalwart` command. Leaves with the exit code."""
+    keep_memory()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -249,7 +249,7 @@ class _Run:
             progress.epoch += 1
             progress.position = 0
             progress.scores = {k: v for k, v in figures.items() if k.startswith(("val_", "robust_"))}
-            if score is None or progress.best is None or score > progress.best:
+            if self._better(score, figures):
                 progress.best, progress.best_epoch, progress.best_scores = score, progress.epoch, progress.scores
                 if stepper.sound():
                     self.keeper.save("best", progress, stepper, self.info, self.signature)
@@ -259,6 +259,14 @@ class _Run:
                 yield Event("warning", {"message": warning})
         finally:  # also where nobody listens any more
             self._save_last()
+
+    def _better(self, score: float | None, figures: dict[str, Any]) -> bool:
+        """Whether this epoch is the best yet; where scores tie, a validation loss lower by a thousandth says."""
+        progress = self.progress
+        if score is None or progress.best is None or score > progress.best:
+            return True
+        loss, before = figures.get("val_loss"), progress.best_scores.get("val_loss")
+        return score == progress.best and loss is not None and before is not None and loss < 0.999 * before
 
     def _fallen(self, held: float) -> str:
         """Catastrophic overfitting: robustness that was there and is gone (Wong et al. 2020, section 5)."""
