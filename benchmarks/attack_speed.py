@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--root", help="folder with cifar-10-batches-py; without it the embedded digits are used")
     parser.add_argument("--model", default=None, help="architecture, as spelled on the command line")
     parser.add_argument("--epochs", type=int, default=None, help="epochs of training for each of the two models")
+    parser.add_argument("--runs", nargs=2, type=Path, metavar=("PLAIN", "HARDENED"), help="take these trained runs")
     parser.add_argument("--n", type=int, default=512, help="test images")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--turns", type=int, default=5)
@@ -153,7 +154,10 @@ def main() -> None:
             ("plain", "clean()"),
             ("hardened", f"fast(threat=linf({epsilon}))"),
         ):
-            net = train(data, model_name, objective, epochs, Path(folder) / name).eval()
+            if arguments.runs:
+                net = stalwart.load(arguments.runs[name == "hardened"] / "last")
+            else:
+                net = train(data, model_name, objective, epochs, Path(folder) / name)
             model = Counted(net).eval()
             runners = peers(model, epsilon, arguments.batch, tuple(x.shape[1:]), classes)
             for parameter in net.parameters():
