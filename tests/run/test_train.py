@@ -317,7 +317,7 @@ SCRIPT = textwrap.dedent("""
     import sys, torch
     from stalwart.run.train import Training, train
     torch.set_num_threads(1)
-    settings = Training(epochs=4, batch=64, seed=3, ema=0.99, augments=("crop(1)", "altflip()"), save_every_s=0.05,
+    settings = Training(epochs=3, batch=64, seed=3, ema=0.99, augments=("crop(1)", "altflip()"), save_every_s=0.05,
                         optimizer="lookahead(muon(lr=0.05))", clip=1.0)
     for event in train("digits()", "convnet(width=8)", settings=settings, out=sys.argv[1], resume=len(sys.argv) > 2):
         pass
@@ -329,7 +329,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    """SIGKILL at three different moments in mid-epoch; model, averages and events end as if it had never happened."""
+    """SIGKILL at two moments in mid-epoch; model, averages and events end as if it had never happened."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = start(whole)
     assert process.wait() == 0, process.stderr.read()  # type: ignore[union-attr]
@@ -338,19 +338,20 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         card = killed / "last" / "state.safetensors"
         before = card.stat().st_mtime_ns if card.exists() else 0
         deadline = time.time() + 60
-        while process.poll() is None and time.time() < deadline and kills < 3:
+        while process.poll() is None and time.time() < deadline and kills < 2:
             if card.exists() and card.stat().st_mtime_ns != before:
                 time.sleep(0.03 * kills)  # once right after a save, then somewhat later
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 kills += 1
                 break
+            time.sleep(0.002)
         if process.poll() is not None and process.returncode == -signal.SIGKILL:
             process = start(killed, "resume")
-        elif kills >= 3:
+        elif kills >= 2:
             process.wait()
     assert process.returncode == 0, process.stderr.read()  # type: ignore[union-attr]
-    assert kills == 3
+    assert kills == 2
     for name in ("last/model.safetensors", "best/model.safetensors"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     epochs = [
