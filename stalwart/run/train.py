@@ -245,7 +245,7 @@ class _Run:
             if watching is not None and watch is not None:
                 score = robust(model, self.task, watching, *watch, self.settings.seed, self.world)
                 figures[f"robust_{name}"] = score
-                warning = self._fallen(score)
+                warning = self._fallen(score, figures[f"val_{name}"])
             progress.epoch += 1
             progress.position = 0
             progress.scores = {k: v for k, v in figures.items() if k.startswith(("val_", "robust_"))}
@@ -268,9 +268,16 @@ class _Run:
         loss, before = figures.get("val_loss"), progress.best_scores.get("val_loss")
         return score == progress.best and loss is not None and before is not None and loss < 0.999 * before
 
-    def _fallen(self, held: float) -> str:
+    def _fallen(self, held: float, clean: float) -> str:
         """Catastrophic overfitting: robustness that was there and is gone (Wong et al. 2020, section 5)."""
         peak = self.progress.peak_robust
+        if peak is None and held < 0.05 * clean and clean > 0.3:
+            self.progress.peak_robust = held
+            return (
+                f"no robustness: {clean:.1%} of the untouched validation images are right, and {held:.1%} under the "
+                "attack that watches. Where that is so from the first epoch on, training's own attack is too weak: try "
+                "a smaller step, more attack steps (objective adversarial), or a lower learning rate."
+            )
         self.progress.peak_robust = held if peak is None else max(peak, held)
         if peak is None or peak < 0.1 or held > 0.5 * peak:
             return ""

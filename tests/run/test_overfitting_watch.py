@@ -1,0 +1,60 @@
+"""The trainer says when training's own attack buys nothing, and when what it bought is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from stalwart.core.contracts import Event
+from stalwart.run import train as trainer
+from stalwart.run.train import Training, train
+
+
+def net() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(256, 10)
+        )
+
+
+def warnings(events: list[Event]) -> list[str]:
+    return [event.values["message"] for event in events if event.kind == "warning"]
+
+
+def held_for(shares: list[float], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The warnings of a training whose watching attack leaves these shares, epoch by epoch."""
+    left = iter(shares)
+
+    def robust(*_: Any) -> float:
+        return next(left)
+
+    monkeypatch.setattr(trainer, "robust", robust)
+    settings = Training(epochs=len(shares), optimizer="adamw(lr=0.01)")
+    return warnings(list(train("digits()", net(), objective="fast(threat=linf(0.1))", settings=settings)))
+
+
+def test_a_sudden_fall_is_catastrophic_overfitting(monkeypatch: pytest.MonkeyPatch) -> None:
+    [message] = held_for([0.4, 0.45, 0.1], monkeypatch)
+    assert "catastrophic overfitting" in message
+    assert "from 45.0% to 10.0% in epoch 3" in message
+
+
+def test_steady_robustness_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert held_for([0.3, 0.4, 0.35], monkeypatch) == []
+
+
+def test_no_robustness_from_the_first_epoch_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    [message] = held_for([0.0, 0.0], monkeypatch)
+    assert "no robustness" in message
+
+
+def test_a_real_training_that_attacks_in_vain_is_noticed() -> None:
+    """Steps of next to nothing harden nothing, and the watching attack sees it."""
+    objective = "fast(threat=linf(0.5), step=0.001, attack=pgd(steps=20))"
+    settings = Training(epochs=1, batch=32, optimizer="adamw(lr=0.01)")
+    found = warnings(list(train("digits()", net(), objective=objective, settings=settings)))
+    assert any("no robustness" in message for message in found)
