@@ -3,6 +3,7 @@
     python benchmarks/cifar10_training.py --root DATA                    # everything, one after the other
     python benchmarks/cifar10_training.py --root DATA --only document    # the baseline alone
     python benchmarks/cifar10_training.py --root DATA --only short --seeds 0 1 2
+    python benchmarks/cifar10_training.py --root DATA --device cuda      # all of them on the accelerator
 
 document   torchvision's resnet18 from scratch, Adam at 1e-3, batch 128, crop and flip, 10 epochs, plain eager float32,
            in a bare loop as a user would write it, the images in memory.
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 
 from stalwart.core import catalog
 from stalwart.core.contracts import Signature
+from stalwart.core.device import pick
 from stalwart.core.freeze import frozen
 from stalwart.core.memory import keep_memory
 from stalwart.run.evaluate import Averaged
@@ -62,14 +64,17 @@ RECIPES: dict[str, tuple[str, Training]] = {
 class Clock:
     """Wall and CPU seconds, with pauses for what does not count."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.wall = self.cpu = 0.0
+        self.device = device
         self.go()
 
     def go(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def stop(self) -> None:
+        if self.device.type == "cuda":  # what is queued belongs to the training
+            torch.cuda.synchronize(self.device)
         self.wall += time.perf_counter() - self._wall
         self.cpu += time.process_time() - self._cpu
 
@@ -84,20 +89,29 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, averaged: bool
     return right / len(labels)
 
 
-def document(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], seed: int, limit: int | None, report: Any) -> None:
+def document(
+    train_set: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    seed: int,
+    limit: int | None,
+    device: torch.device,
+    report: Any,
+) -> None:
     torch.manual_seed(seed)
-    model = torchvision.models.resnet18(num_classes=10)
+    clock, steps = Clock(device), 0
+    x, y = (part.to(device) for part in train_set)
+    model = torchvision.models.resnet18(num_classes=10).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     # Each image's own crop, as torchvision's RandomCrop(32, padding=4) takes it, by one look-up for the whole batch.
     windows = F.pad(x, (4, 4, 4, 4)).unfold(2, 32, 1).unfold(3, 32, 1)  # (N, 3, 9, 9, 32, 32), a view
-    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.247, 0.2435, 0.2616])
-    clock, steps = Clock(), 0
+    mean = torch.tensor([0.4914, 0.4822, 0.4465], device=device)
+    std = torch.tensor([0.247, 0.2435, 0.2616], device=device)
     for epoch in range(10):
         model.train()
-        for index in torch.randperm(len(x)).split(128):
-            dy, dx = torch.randint(0, 9, (2, len(index)))
+        for index in torch.randperm(len(x), device=device).split(128):
+            dy, dx = torch.randint(0, 9, (2, len(index)), device=device)
             images = windows[index, :, dy, dx].float().div(255)  # (B, 3, 32, 32)
-            flip = torch.rand(len(images)) < 0.5
+            flip = torch.rand(len(images), device=device) < 0.5
             images = torch.where(flip[:, None, None, None], images.flip(3), images)
             images = (images - mean[:, None, None]) / std[:, None, None]
             optimizer.zero_grad()
@@ -120,12 +134,12 @@ def document(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], seed: int, limit
 
 
 def ours(
-    name: str, root: str, test: tuple[Tensor, Tensor], seed: int, limit: int | None, device: str, report: Any
+    name: str, root: str, test: tuple[Tensor, Tensor], seed: int, limit: int | None, device: torch.device, report: Any
 ) -> None:
     from dataclasses import replace
 
     spelled, settings = RECIPES[name]
-    clock = Clock()
+    clock = Clock(device)
     source = catalog.make(f"cifar10(root={root!r})", "data")
     architecture = catalog.make(spelled, "models")
     with torch.random.fork_rng():
@@ -134,7 +148,7 @@ def ours(
     first = source.open("train").arrays()[0][:2000].float() / 255
     architecture.prepare(model, first)
     model = model.to(memory_format=torch.channels_last)
-    settings = replace(settings, seed=seed, max_steps=limit, device=device)
+    settings = replace(settings, seed=seed, max_steps=limit, device=str(device))
     for event in train(source, model, objective="clean(smoothing=0.2)", settings=settings):
         if event.kind == "epoch":
             clock.stop()
@@ -153,12 +167,14 @@ def one(arguments: argparse.Namespace, recipe: str, seed: int) -> None:
     if recipe != "document":
         keep_memory()  # ours does so on the command line too
     source = catalog.make(f"cifar10(root={arguments.root!r})", "data")
+    device = pick(arguments.device)
     loaded = source.open("test").arrays()
-    test = (loaded[0], torch.tensor(loaded[1]))
+    test = (loaded[0].to(device), torch.tensor(loaded[1]).to(device))
 
     def report(**row: Any) -> None:
         full = {"recipe": recipe, "seed": seed, "threads": arguments.threads, "torch": torch.__version__, **row}
-        full |= {"machine": platform.processor() or platform.machine(), "data": source.open("test").info.name}
+        chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+        full |= {"device": str(device), "machine": chip or platform.machine(), "data": source.open("test").info.name}
         print(json.dumps(full), flush=True)
         if arguments.json:
             with open(arguments.json, "a", encoding="utf-8") as file:
@@ -166,9 +182,9 @@ def one(arguments: argparse.Namespace, recipe: str, seed: int) -> None:
 
     if recipe == "document":
         images, labels = source.open("train").arrays()
-        document(images, torch.tensor(labels), test, seed, arguments.limit_steps, report)
+        document((images, torch.tensor(labels)), test, seed, arguments.limit_steps, device, report)
     else:
-        ours(recipe, arguments.root, test, seed, arguments.limit_steps, arguments.device, report)
+        ours(recipe, arguments.root, test, seed, arguments.limit_steps, device, report)
 
 
 def main() -> None:
@@ -177,7 +193,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=["document", *RECIPES], default=["document", *RECIPES])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of ours; the document's is 0")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu", help="of ours")
+    parser.add_argument("--device", default="cpu", help="of all three alike: cpu, cuda, ...")
     parser.add_argument("--limit-steps", type=int, help="stop each run after so many steps, to try the script")
     parser.add_argument("--json", type=Path, help="append the rows there")
     parser.add_argument("--inside", nargs=2, metavar=("RECIPE", "SEED"), help=argparse.SUPPRESS)

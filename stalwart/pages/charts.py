@@ -253,6 +253,6 @@ def heat(title: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> H
         parts,
         viewBox=f"0 0 {width:.0f} {height:.0f}",
         role="img",
-        class_="chart heat",
+        class_="chart heat wide" if k > 12 else "chart heat",
     )
     return tag("figure", tag("figcaption", tag("strong", title)), svg, class_="plot")

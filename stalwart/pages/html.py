@@ -72,7 +72,8 @@ def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], *, caption: st
 
     Args:
         caption: what it shows, for screen readers.
-        kind: a class of the style sheet: 'even' for columns of one width, 'classes' for the table of classes.
+        kind: classes of the style sheet: 'even' for columns of one width, 'classes' for the table of classes, with
+            'short' where their names take few characters.
     """
     return tag(
         "div",

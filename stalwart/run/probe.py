@@ -204,7 +204,7 @@ class _Trial:
         model = self._placed(choice)
         images = choice.place(self.images)
         model.zero_grad(set_to_none=True)
-        torch.manual_seed(0)  # so that dropout draws the same for every candidate, and losses can be compared
+        _seed(self.device)  # so that dropout draws the same for every candidate, and losses can be compared
         self._wait()
         begun = time.perf_counter()
         with choice.autocast(self.device):
@@ -224,6 +224,14 @@ class _Trial:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _seed(device: torch.device) -> None:
+    """Seed what a step on `device` draws from and the fork puts back; `torch.manual_seed` would seed every GPU."""
+    torch.default_generator.manual_seed(0)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(0)
 
 
 def _compare(trial: _Trial, candidates: list[Choice]) -> tuple[dict[str, float], list[str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from stalwart.core.errors import RunError
 from stalwart.pages.html import Child, Html, page, tag
 from stalwart.run._report import comparison, sections, words
+from stalwart.run._report.classes import classes
 from stalwart.run._report.gallery import Allowance, gallery
 from stalwart.run._report.record import Record, read_all
 from stalwart.run._report.sections import Section
@@ -101,7 +102,7 @@ def _run(record: Record, allowance: Allowance) -> Html:
     pictures = gallery(record, allowance)
     found = [
         sections.training(record),
-        sections.classes(record),
+        classes(record),
         sections.calibration(record),
         sections.robustness(record),
         Section("Strongest examples", pictures) if pictures is not None else None,

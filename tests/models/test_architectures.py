@@ -212,6 +212,50 @@ def test_images_of_a_wrong_size_are_refused(spelled: str, size: tuple[int, int])
     assert "\n" not in str(caught.value)
 
 
+# The smallest of every family that torchvision has, at a size that it takes.
+FAMILIES = {
+    "alexnet": ("alexnet", 64),
+    "convnext": ("convnext_tiny", 32),
+    "densenet": ("densenet121", 32),
+    "efficientnet": ("efficientnet_b0", 32),
+    "googlenet": ("googlenet", 32),
+    "inception": ("inception_v3", 80),
+    "maxvit": ("maxvit_t", 224),
+    "mnasnet": ("mnasnet0_5", 32),
+    "mobilenet": ("mobilenet_v3_small", 32),
+    "regnet": ("regnet_y_400mf", 32),
+    "resnet": ("resnet18", 32),
+    "resnext": ("resnext50_32x4d", 32),
+    "shufflenet": ("shufflenet_v2_x0_5", 32),
+    "squeezenet": ("squeezenet1_1", 32),
+    "swin": ("swin_t", 32),
+    "vgg": ("vgg11", 32),
+    "vit": ("vit_b_32", 64),
+    "wide": ("wide_resnet50_2", 32),
+}
+
+
+def test_no_family_of_torchvision_is_forgotten() -> None:
+    import re
+
+    keeper = catalog.load("models.torchvision")
+    assert {re.match("[a-z]+", name)[0] for name in keeper.known()} == set(FAMILIES)  # type: ignore[attr-defined,index]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gives_logits_alone_in_training_too(family: str) -> None:
+    name, size = FAMILIES[family]
+    _, model = build(f"{name}()", Signature(5, 1, (size, size)))
+    images = pixels(2, 1, (size, size)).requires_grad_()
+    for mode in (True, False):
+        logits = model.train(mode)(images)
+        assert isinstance(logits, Tensor)
+        assert logits.shape == (2, 5)
+        assert logits.isfinite().all()
+    assert torch.autograd.grad(logits.sum(), images)[0].isfinite().all()
+
+
 def test_four_channels_are_refused() -> None:
     for spelled in ("resnet18()", "test_resnet()"):
         with pytest.raises(InputError, match="1 or 3 channels"):

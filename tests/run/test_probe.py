@@ -89,6 +89,13 @@ def test_everything_is_left_as_it_was(precision: Any, training: bool) -> None:
     assert torch.is_grad_enabled() == grad_on
 
 
+def test_generators_of_gpus_that_are_not_asked_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    assert choose(Net(), loss, *batch(), CPU).table
+    assert not seeded
+
+
 @pytest.mark.parametrize(
     ("waits", "expected"),
     [

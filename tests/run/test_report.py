@@ -300,6 +300,47 @@ def test_gradient_masking_is_noticed(tmp_path: Path) -> None:
     assert "gradient masking" not in read(report(complete(tmp_path / "b", attacks=fair))).text
 
 
+def test_class_is_called_weak_only_where_chance_does_not_explain_it(tmp_path: Path) -> None:
+    names = [f"c{i}" for i in range(10)]
+
+    def scored(misses: int) -> str:
+        rows = [{"name": name, "n": 36, "accuracy": 1.0} for name in names]
+        rows[4]["accuracy"] = 1 - misses / 36
+        result = evaluation(names)
+        result["figures"] |= {"per_class": rows, "confusion": [], "top1": 1 - misses / 360}
+        run = complete(tmp_path / str(misses), names=names, attacks=[])
+        put(run / "results/evaluate-test.json", result)
+        return read(report(run)).text
+
+    one, six = scored(1), scored(6)
+    assert "▼" not in one, "one mistake in all falls to some class"
+    assert "No class is weaker than the others by more than chance explains" in one
+    assert "c4 ▼ 36 83.3 %" in six
+    assert "It is weakest on “c4”, at 83.3 %." in six
+
+
+def test_short_spellings_are_written_out_once(tmp_path: Path) -> None:
+    attacks = [attacked("01", attack="pgd()"), attacked("01", attack="pgd()", threat="l2(0.5)", epsilon=0.5)]
+    run = complete(tmp_path / "a", names="01", objective="adversarial(threat=linf(0.2))", attacks=attacks)
+    text = read(report(run)).text
+    assert text.count("pgd() pgd(steps=20, step=None, restarts=1, random_start=True)") == 1
+    assert "adversarial(attack=pgd(steps=7, step=None, restarts=1, random_start=True), threat=linf(epsilon=0.2)" in text
+    unknown = complete(tmp_path / "b", names="01", attacks=[attacked("01", attack="mine(hours=3)")])
+    assert "mine(hours=3) mine(" not in read(report(unknown)).text
+
+
+def test_run_keeps_its_colour_and_curves_of_one_chart_have_different_names(tmp_path: Path) -> None:
+    near = attacked("01", threat="linf(4/255)", epsilon=4 / 255, ends=0.5)
+    first = complete(tmp_path / "first", names="01", attacks=[near])
+    both = complete(tmp_path / "both", names="01", attacks=[near, attacked("01")])
+    path = report([first, both], out=tmp_path / "r.html")
+    page = read(path)
+    kinds = [str(a["class"]) for name, a in page.elements if name == "polyline"]
+    assert [kind.split()[1] for kind in kinds[:3]] == ["tone0", "tone1", "tone1"]
+    for label in ("first, linf(4/255)", "both, linf(4/255)", "both, linf(8/255)"):
+        assert f"{label}:" in path.read_text(encoding="utf-8")
+
+
 def test_few_images_are_said_to_be_few(tmp_path: Path) -> None:
     run = complete(tmp_path / "a", attacks=[attacked("0123456789", n=50)])
     text = read(report(run)).text

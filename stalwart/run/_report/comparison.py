@@ -174,9 +174,9 @@ def comparison(records: Sequence[Record]) -> Html:
         )
     head = ["", *(record.label for record in records)]
     entries = [
-        (f"{record.label}{_attack_name(records, item)}", item)
+        (f"{record.label}{_variant(records, item)}", item, place)
         for key in keys
-        for record in records
+        for place, record in enumerate(records)
         for item in record.worst
         if _key(item) == key
     ]
@@ -189,9 +189,13 @@ def comparison(records: Sequence[Record]) -> Html:
     )
 
 
-def _attack_name(records: Sequence[Record], item: Attacked) -> str:
-    names = {other.attack for record in records for other in record.worst if other.threat_name == item.threat_name}
-    return f", {item.attack}" if len(names) > 1 else ""
+def _variant(records: Sequence[Record], item: Attacked) -> str:
+    """What sets a curve apart from the others of its chart, beside its run."""
+    beside = [other for record in records for other in record.worst if other.threat_name == item.threat_name]
+    extra = [item.attack] if len({other.attack for other in beside}) > 1 else []
+    extra += [item.threat] if len({other.threat for other in beside}) > 1 else []
+    extra += [f"{item.split} split"] if len({other.split for other in beside}) > 1 else []
+    return "".join(f", {part}" for part in extra)
 
 
 def _cells(figures: Sequence[Figure | None]) -> list[Child]:
@@ -199,12 +203,12 @@ def _cells(figures: Sequence[Figure | None]) -> list[Child]:
     best = max(known, key=lambda item: item.value)
     clear = len(known) > 1 and all(item is best or _gap(best, item)[1] > 0 for item in known)
     cells: list[Child] = []
-    for item in figures:
+    for place, item in enumerate(figures):  # each run has one colour, in the table and in the charts
         if item is None:
             cells.append("–")
             continue
         lead = clear and item is best
         value = tag("strong" if lead else "span", percent(item.value), " ▲" if lead else None)
         note = tag("span", f"{span(item.interval)}, n{NBSP}={NBSP}{count(item.n)}", class_="sub")
-        cells.append([value, charts.bar(item.value, item.interval), note])
+        cells.append([value, charts.bar(item.value, item.interval, tone=place % charts.TONES), note])
     return cells

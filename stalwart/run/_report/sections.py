@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stalwart.core.statistics import wilson
+import stalwart
 from stalwart.pages import charts
 from stalwart.pages.charts import Axis, Line
 from stalwart.pages.html import Child, Html, clean, escape, folded, table, tag
 from stalwart.pages.numbers import NBSP, count, duration, figure, percent, radius, span
 from stalwart.run._report import commands, words
-from stalwart.run._report.record import Attacked, ClassRow, Evaluation, Record
+from stalwart.run._report.full import written_out
+from stalwart.run._report.record import Attacked, Record
 from stalwart.run._report.values import whole
 
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
-FEW_LOWEST = 3
-"""Classes that may share the lowest figure and still stand out by it."""
-MOST_ROWS = 30
-"""Classes that are shown without a click, and the most that a confusion matrix is drawn for."""
+
+_FLAG = re.compile(r"((?<!\S)--[a-z-]+)")
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,11 @@ def code(text: str) -> Html:
     return tag("code", text)
 
 
-def command(text: str) -> Html:
-    return tag("pre", tag("code", commands.folded(text)))
+def command(*lines: str) -> Html:
+    """Commands to copy. An option's name is never broken at its hyphens."""
+    text = "\n\n".join(commands.folded(line) for line in lines)
+    parts = [tag("span", part, class_="flag") if part.startswith("--") else part for part in _FLAG.split(text)]
+    return tag("pre", tag("code", parts))
 
 
 def summary(sentences: Sequence[words.Sentence]) -> Html:
@@ -130,108 +133,6 @@ def _plain(value: float) -> str:
     return f"{value:.3g}"
 
 
-# ---------------------------------------------------------------- classes
-
-
-def classes(record: Record) -> Section | None:
-    """The table of classes, the weakest first, and who is taken for whom."""
-    evaluation = record.evaluation
-    worst = [item for item in record.worst if item.per_class][:3]
-    rows = _merged(evaluation, worst)
-    if not rows:
-        return None
-    mean = evaluation.top1 if evaluation is not None else worst[0].clean
-    head: list[Child] = ["class", "n", "right", ""]
-    if any(row.precision is not None for row, _ in rows):
-        head.append("precision")
-    head += [["under ", code(item.threat)] for item in worst]
-    lowest = [_lowest([robust[place] for _, robust in rows]) for place in range(len(worst))]
-    lines = [_class_line(row, robust, mean, lowest, len(head)) for row, robust in rows]
-    shown: list[Child] = [
-        table(head, lines[:MOST_ROWS], caption="Accuracy of each class, the weakest first", kind="classes")
-    ]
-    if len(lines) > MOST_ROWS:
-        rest = table(head, lines[MOST_ROWS:], caption="Accuracy of the other classes", kind="classes")
-        shown.append(folded(f"The other {count(len(lines) - MOST_ROWS)} classes", rest))
-    text = "The weakest class stands first. "
-    if any(_weak(row, mean) for row, _ in rows):
-        text += "▼ marks a class whose whole 95 % interval lies below the accuracy over all. "
-    if worst:
-        text += (
-            "Under attack the figures are those of the strongest attack, on the images it was run on (– where it had "
-            "none of the class); the lowest stands out."
-        )
-    parts: list[Child] = [tag("p", text, class_="about"), *shown]
-    if evaluation is not None and evaluation.confusion:
-        parts.append(_confusion(evaluation))
-    return Section("Classes", tag("div", parts))
-
-
-def _merged(evaluation: Evaluation | None, worst: Sequence[Attacked]) -> list[tuple[ClassRow, list[float | None]]]:
-    """Each class with its robust accuracy under each threat, the weakest first."""
-    source = evaluation.per_class if evaluation is not None and evaluation.per_class else ()
-    if not source and worst:
-        source = worst[0].per_class
-    by_name = [{row.name: row.robust for row in item.per_class} for item in worst]
-    merged = [(row, [robust.get(row.name) for robust in by_name]) for row in source]
-    return sorted(
-        merged, key=lambda pair: (pair[0].accuracy is None, pair[0].accuracy or 0.0, -pair[0].n, pair[0].name)
-    )
-
-
-def _weak(row: ClassRow, mean: float | None) -> bool:
-    if row.accuracy is None or mean is None or not row.n:
-        return False
-    return wilson(round(row.accuracy * row.n), row.n)[1] < mean
-
-
-def _lowest(shares: Sequence[float | None]) -> float | None:
-    """The least of some shares, where few have it."""
-    known = [value for value in shares if value is not None]
-    return min(known) if known and min(known) < max(known) and known.count(min(known)) <= FEW_LOWEST else None
-
-
-def _class_line(
-    row: ClassRow, robust: Sequence[float | None], mean: float | None, lowest: Sequence[float | None], columns: int
-) -> list[Child]:
-    weak = _weak(row, mean)
-    interval = None if row.accuracy is None or not row.n else wilson(round(row.accuracy * row.n), row.n)
-    name = [
-        clean(row.name, 60),
-        tag("span", " ▼", class_="weak", title="below the accuracy over all") if weak else None,
-    ]
-    cells: list[Child] = [name, count(row.n), percent(row.accuracy), charts.bar(row.accuracy, interval)]
-    if columns - len(cells) > len(robust):
-        cells.append(percent(row.precision))
-    for value, least in zip(robust, lowest, strict=True):
-        outstanding = value is not None and value == least
-        cells.append(tag("strong", percent(value), class_="weak") if outstanding else percent(value))
-    return cells
-
-
-def _confusion(evaluation: Evaluation) -> Html:
-    names = [row.name for row in evaluation.per_class]
-    pairs = sorted(
-        ((n, i, j) for i, row in enumerate(evaluation.confusion) for j, n in enumerate(row) if n and i != j),
-        key=lambda pair: (-pair[0], pair[1], pair[2]),
-    )
-    totals = [sum(row) for row in evaluation.confusion]
-    drawn = len(names) <= MOST_ROWS
-    most = 10 if drawn else 20
-    rows = [(clean(names[i], 60), clean(names[j], 60), count(n), percent(n / totals[i])) for n, i, j in pairs[:most]]
-    listing: Child = tag("p", "Nothing is confused.", class_="about")
-    if rows:
-        caption = "Most frequent confusions"
-        listing = tag(
-            "div",
-            tag("p", tag("strong", caption), class_="caption"),
-            table(("truth", "answered as", "images", "of the class"), rows, caption=caption),
-        )
-    if not drawn:
-        return tag("div", listing)
-    return tag("div", charts.heat("Who is taken for whom", names, evaluation.confusion), listing, class_="plots two")
-
-
 def calibration(record: Record) -> Section | None:
     """Whether its confidence may be believed."""
     found = record.evaluation
@@ -256,26 +157,31 @@ def calibration(record: Record) -> Section | None:
 # ---------------------------------------------------------------- attacks
 
 
-def curves(entries: Sequence[tuple[str, Attacked]]) -> Html:
-    """Accuracy against ε, a chart for each kind of threat; each entry is a line's name and its attack."""
-    kinds: dict[str, list[tuple[str, Attacked]]] = {}
-    for label, item in entries:
+def curves(entries: Sequence[tuple[str, Attacked, int | None]]) -> Html:
+    """Accuracy against ε, a chart for each kind of threat.
+
+    Args:
+        entries: a line's name, its attack, and its colour; None: the chart's next one.
+    """
+    kinds: dict[str, list[tuple[str, Attacked, int]]] = {}
+    for label, item, tone in entries:
         if len(item.curve) > 1:
-            kinds.setdefault(item.threat_name, []).append((label, item))
+            group = kinds.setdefault(item.threat_name, [])
+            group.append((label, item, len(group) if tone is None else tone))
     plots = []
     for kind, group in kinds.items():
-        in_levels = all(item.in_levels for _, item in group)
+        in_levels = all(item.in_levels for _, item, _ in group)
         lines = [
             Line(
                 label,
                 [(point.epsilon, point.share) for point in item.curve],
                 [point.interval for point in item.curve],
-                tone=place % charts.TONES,
+                tone=tone % charts.TONES,
                 dash=place % 3,
             )
-            for place, (label, item) in enumerate(group)
+            for place, (label, item, tone) in enumerate(group)
         ]
-        largest = max(item.epsilon for _, item in group)
+        largest = max(item.epsilon for _, item, _ in group)
         ticks = _radius_ticks(largest) if in_levels else ()
         x = Axis("ε" if in_levels else "ε, as a share of the range" if kind == "linf" else "ε",
                  _radius(in_levels), low=0.0, high=largest, ticks=ticks)  # fmt: skip
@@ -309,7 +215,7 @@ def robustness(record: Record) -> Section | None:
             "construction: what falls at a small ε has fallen at every larger one. The band is the 95 % interval.",
             class_="about",
         ),
-        curves(names),
+        curves([(name, item, None) for name, item in names]),
     ]
     if rows:
         parts.append(folded("The figures of these curves", table(head, rows, caption="Accuracy at each radius")))
@@ -356,12 +262,19 @@ def provenance(record: Record) -> Section | None:
         names = {"epoch": "epoch of the checkpoint", "step": "step", "licence": "licence of the data"}
         lists.append(_facts("Checkpoint", {names.get(key, key): value for key, value in card.items()}))
     made = commands.reproduce(record)
+    full = written_out(record)
     if not lists and not made:
         return None
     parts: list[Child] = [tag("div", lists, class_="facts")]
+    if full:
+        rows = [(code(short), code(whole)) for short, whole in full]
+        parts += [
+            tag("h4", "Spelled in full"),
+            tag("p", f"With the defaults of Stalwart {stalwart.__version__}, which wrote this report.", class_="about"),
+            table(("as spelled", "with every field"), rows, caption="Components with every field", kind="even"),
+        ]
     if made:
-        text = "\n\n".join(commands.folded(item) for item in made)
-        parts += [tag("h4", "Commands that make this again"), tag("pre", tag("code", text))]
+        parts += [tag("h4", "Commands that make this again"), command(*made)]
     return Section("How it was made", tag("div", parts))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stalwart.pages.numbers import NBSP, count, duration, percent, radius, span
-from stalwart.run._report import commands
+from stalwart.run._report import commands, outliers
 from stalwart.run._report.record import Attacked, Evaluation, Record
 from stalwart.run._report.values import items, text, whole
 
@@ -138,6 +138,8 @@ def _clean(record: Record) -> Sentence:
     if weak:
         name, accuracy = weak
         said += f" It is weakest on “{name}”, at {percent(accuracy)}."
+    elif sum(row.n > 0 and row.accuracy is not None for row in found.per_class) > 1:
+        said += " No class is weaker than the others by more than chance explains."
     if found.split == "train":
         said += " These are images it learned from, so this says little of new ones."
     elif found.split == "val":
@@ -146,9 +148,14 @@ def _clean(record: Record) -> Sentence:
 
 
 def weakest(found: Evaluation) -> tuple[str, float] | None:
-    """The class with the lowest accuracy, where classes differ."""
-    known = [(row.accuracy, row.name) for row in found.per_class if row.accuracy is not None and row.n]
-    if len(known) < 2 or min(known)[0] == max(known)[0]:
+    """The class with the lowest accuracy, of those that are weaker than the others by more than chance explains."""
+    marked = outliers.weak([(row.accuracy, row.n) for row in found.per_class])
+    known = [
+        (row.accuracy, row.name)
+        for row, below in zip(found.per_class, marked, strict=True)
+        if below and row.accuracy is not None
+    ]
+    if not known:
         return None
     accuracy, name = min(known)
     return name, accuracy
