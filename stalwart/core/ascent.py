@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stalwart.core.contracts import Goal, Threat, Verdict
 from stalwart.core.rng import Noise
@@ -15,11 +15,19 @@ class Unstopped:
     def __init__(self, goal: Goal) -> None:
         self.goal = goal
 
+    @property
+    def model(self) -> nn.Module:
+        return self.goal.model
+
+    def on(self, model: nn.Module) -> Unstopped:
+        return Unstopped(self.goal.on(model))
+
     def select(self, index: Tensor) -> Unstopped:
         return Unstopped(self.goal.select(index))
 
     def __call__(self, images: Tensor) -> Verdict:
-        return Verdict(self.goal(images).loss, None)
+        verdict = self.goal(images)
+        return Verdict(verdict.loss, None, verdict.gaps)
 
 
 def ascend(

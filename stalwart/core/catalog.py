@@ -28,6 +28,8 @@ ROOMS: dict[str, type] = {
     "threats": contracts.Threat,
     "attacks": contracts.Attack,
     "objectives": contracts.Objective,
+    "shields": contracts.Shield,
+    "detectors": contracts.Detector,
     "optimizers": contracts.OptimizerMaker,
     "schedules": contracts.Schedule,
 }

@@ -77,17 +77,38 @@ def threat(threat: Threat) -> None:
 
 
 class _Slope:
-    """A linear goal: the loss is each image's product with one fixed picture, and nothing is ever reached."""
+    """A linear goal of four outcomes: the loss is each image's product with one fixed picture, less `bar`.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.weights = torch.randn(shape, generator=generator("check", "goal"))
+    Args:
+        bar: how high the product must be for the goal to be reached; none reaches the default.
+    """
+
+    def __init__(self, shape: tuple[int, ...], bar: float = 1e4) -> None:
+        self.model, self.bar = _Product(shape), bar
 
     def select(self, index: Tensor) -> _Slope:
         return self
 
+    def on(self, model: nn.Module) -> _Slope:
+        other = _Slope((1,), self.bar)
+        other.model = model  # type: ignore[assignment]
+        return other
+
     def __call__(self, images: Tensor) -> Verdict:
-        loss = (images * self.weights).flatten(1).sum(1)
-        return Verdict(loss, torch.zeros(len(images), dtype=torch.bool))
+        loss = self.model(images) - self.bar
+        gaps = torch.stack([torch.full_like(loss, -torch.inf), loss, loss - 1, loss - 2], 1)
+        return Verdict(loss, loss > 0, gaps)
+
+
+class _Product(nn.Module):
+    weights: Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.randn(shape, generator=generator("check", "goal")))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images * self.weights).flatten(1).sum(1)
 
 
 def attack(attack: Attack, threat: Threat) -> None:

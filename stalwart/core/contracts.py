@@ -149,6 +149,10 @@ class Verdict:
     """(B,) float32, differentiable with respect to the images."""
     reached: Tensor | None
     """(B,) bool; an attack may leave such a sample alone. None: go on with every sample, whatever is reached."""
+    gaps: Tensor | None = None
+    """(B, R) float32, differentiable: how far each rival outcome is ahead of the one to be spoiled, which has a column
+    of its own, −inf. The goal is reached where one is above 0. For classification column j holds z_j − z_y, so that
+    every loss of the logits can be had from it (`core/losses.py`). None where a task has no such numbers."""
 
 
 @runtime_checkable
@@ -159,6 +163,15 @@ class Goal(Protocol):
 
     def select(self, index: Tensor) -> Goal:
         """The same goal for the samples at `index` (int64) alone."""
+        ...
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that the goal asks."""
+        ...
+
+    def on(self, model: nn.Module) -> Goal:
+        """The same goal asked of another model: a surrogate, or the same one made differentiable."""
         ...
 
 
@@ -247,11 +260,58 @@ class Threat(Protocol):
 
 
 @runtime_checkable
+class Ball(Threat, Protocol):
+    """A threat that is a norm ball: attacks that work with the norm itself ask for one (`core/balls.py`)."""
+
+    @property
+    def p(self) -> float:
+        """The norm's exponent: 0, 1, 2 or inf."""
+        ...
+
+
+@runtime_checkable
 class Attack(Protocol):
-    """Climbs a goal's loss within a threat. It never grades itself: the runner judges what it returns."""
+    """Climbs a goal's loss within a threat. It never grades itself: the runner judges what it returns.
+
+    A class that says `least: ClassVar[bool] = True` looks for the smallest change instead: it sees what its own images
+    reach, unrounded, goes on after the first success, and returns the smallest success that it found for each sample
+    (or anything where it found none). The runner then keeps the smallest, and one run serves every ε.
+    """
 
     def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
         """Images (B, C, H, W) within the threat, as bad as could be found."""
+        ...
+
+
+# ---------------------------------------------------------------- defences
+
+
+@runtime_checkable
+class Shield(Protocol):
+    """A wrapper around a trained model that is to withstand attacks."""
+
+    @property
+    def masks(self) -> bool:
+        """Whether it hides the slope (gradient masking) rather than removing the weakness; reports say so."""
+        ...
+
+    def __call__(self, model: nn.Module) -> nn.Module:
+        """A module of the same inputs and outputs. `model` itself is not changed. Built on `core/shielding.py`, so that
+        an attacker who knows the shield can go through or around it."""
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Tells whether an input was tampered with, as the user names it: ``mahalanobis()``."""
+
+    def fit(self, model: nn.Module, clean: Tensor, targets: Tensor, attacked: Tensor | None) -> Mapping[str, Tensor]:
+        """What it learns from clean images (N, C, H, W) in [0, 1] with their labels (N,), and from images of one attack
+        if it needs any, as named tensors that a checkpoint can hold."""
+        ...
+
+    def score(self, model: nn.Module, images: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
+        """(B,) float32: the higher, the more suspicious. Differentiable where the detector is."""
         ...
 
 

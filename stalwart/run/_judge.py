@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stalwart.core.contracts import Attack, Goal, Threat, Verdict
 from stalwart.core.errors import ContractError
@@ -14,6 +14,10 @@ from stalwart.core.spelling import spell
 
 SLACK = 1e-6
 """How far a size may pass ε by float32's rounding, besides one part in 10,000."""
+
+
+OUTWARD = (1.0, 1.01, 1.03, 1.06, 1.12, 1.25, 1.5)
+"""How far a smallest change is lengthened where rounding has undone it, until it stands."""
 
 
 class Ledger:
@@ -62,13 +66,24 @@ class Ledger:
 
 
 class Judged:
-    """A goal whose `reached` is the judge's word and whose passes are counted. It is what an attack gets to see."""
+    """A goal whose `reached` is the judge's word and whose passes are counted. It is what an attack gets to see.
 
-    def __init__(self, goal: Goal, ledger: Ledger, index: Tensor) -> None:
-        self.goal, self.ledger, self.index = goal, ledger, index
+    Args:
+        least: the attack looks for the smallest change: it is told what its own images reach, and is judged in the end.
+    """
+
+    def __init__(self, goal: Goal, ledger: Ledger, index: Tensor, least: bool = False) -> None:
+        self.goal, self.ledger, self.index, self.least = goal, ledger, index, least
+
+    @property
+    def model(self) -> nn.Module:
+        return self.goal.model
+
+    def on(self, model: nn.Module) -> Judged:
+        return Judged(self.goal.on(model), self.ledger, self.index, self.least)
 
     def select(self, index: Tensor) -> Judged:
-        return Judged(self.goal.select(index), self.ledger, self.index[index])
+        return Judged(self.goal.select(index), self.ledger, self.index[index], self.least)
 
     def __call__(self, images: Tensor) -> Verdict:
         self.ledger.forwards += len(images)
@@ -77,11 +92,13 @@ class Judged:
             images.register_hook(self.ledger.watch)  # type: ignore[no-untyped-call]
         verdict = self.goal(images)
         assert verdict.reached is not None
+        if self.least:
+            return verdict
         candidates = verdict.reached.nonzero().squeeze(1)
         reached = torch.zeros_like(verdict.reached)
         if len(candidates):
             reached[candidates] = self.ledger.judge(images[candidates], self.index[candidates])
-        return Verdict(verdict.loss, reached)
+        return Verdict(verdict.loss, reached, verdict.gaps)
 
 
 def judge_clean(ledger: Ledger) -> Tensor:
@@ -96,13 +113,21 @@ def search(ledger: Ledger, solver: Attack, seed: int) -> None:
     if not len(live) or ledger.threat.epsilon <= 0:
         return
     clean = ledger.clean[live]
-    judged = Judged(ledger.goal.select(live), ledger, live)
+    least = seeks_least(solver)
+    judged = Judged(ledger.goal.select(live), ledger, live, least)
     last = solver(clean, judged, ledger.threat, Noise.of_images(clean, seed))
     if last.shape != clean.shape:
         raise ContractError(f"{spell(solver)} must give images of shape {tuple(clean.shape)}. Got {tuple(last.shape)}.")
-    left = (~ledger.reached[live]).nonzero().squeeze(1)
-    if len(left):
-        ledger.judge(last[left], live[left])
+    for factor in OUTWARD if least and ledger.bits is not None else (1.0,):
+        left = (~ledger.reached[live]).nonzero().squeeze(1)
+        if not len(left):
+            break
+        ledger.judge(clean[left] + (last[left] - clean[left]) * factor if factor > 1 else last[left], live[left])
+
+
+def seeks_least(solver: Attack) -> bool:
+    """Whether the attack looks for the smallest change rather than for any within ε."""
+    return bool(getattr(solver, "least", False))
 
 
 def doubts(ledgers: Sequence[Ledger]) -> tuple[str, ...]:

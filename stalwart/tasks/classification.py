@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stalwart.core import losses
 from stalwart.core.component import component
 from stalwart.core.contracts import Goal, Info, Metric, Verdict
 from stalwart.core.errors import ContractError, InputError, nearest
@@ -100,6 +101,9 @@ class _Goal:
     ) -> None:
         self.model, self.targets, self.kind, self.wanted, self.checked = model, targets.long(), kind, wanted, checked
 
+    def on(self, model: nn.Module) -> _Goal:
+        return _Goal(model, self.targets, self.kind, self.wanted)
+
     def select(self, index: Tensor) -> _Goal:
         wanted = None if self.wanted is None else self.wanted[index]
         return _Goal(self.model, self.targets[index], self.kind, wanted, self.checked)
@@ -110,8 +114,11 @@ class _Goal:
             self._check(logits)
         predicted = logits.detach().argmax(1)
         if self.wanted is None:
-            return Verdict(_untargeted(logits, self.targets, self.kind), predicted != self.targets)
-        return Verdict(_targeted(logits, self.targets, self.wanted, self.kind), predicted == self.wanted)
+            gaps = (logits - _at(logits, self.targets)[:, None]).scatter(1, self.targets[:, None], -torch.inf)
+            return Verdict(_untargeted(logits, gaps, self.targets, self.kind), predicted != self.targets, gaps)
+        margin = _at(logits, self.wanted) - _best_other(logits, self.wanted)
+        gaps = F.pad(margin[:, None], (0, 1), value=-torch.inf)
+        return Verdict(_targeted(logits, margin, self.targets, self.wanted, self.kind), predicted == self.wanted, gaps)
 
     def _check(self, logits: Tensor) -> None:
         classes = logits.shape[1]
@@ -135,21 +142,17 @@ def _best_other(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, labels[:, None], -torch.inf).amax(1)
 
 
-def _untargeted(logits: Tensor, labels: Tensor, kind: str) -> Tensor:
+def _untargeted(logits: Tensor, gaps: Tensor, labels: Tensor, kind: str) -> Tensor:
     if kind == "cross_entropy":
         return F.cross_entropy(logits, labels, reduction="none")
-    margin = _best_other(logits, labels) - _at(logits, labels)
-    if kind == "margin":
-        return margin
-    order = logits.sort(1, descending=True).values
-    return margin / (order[:, 0] - order[:, 2]).clamp_min(1e-12)
+    return losses.margin(gaps) if kind == "margin" else losses.dlr(gaps)
 
 
-def _targeted(logits: Tensor, labels: Tensor, wanted: Tensor, kind: str) -> Tensor:
+def _targeted(logits: Tensor, margin: Tensor, labels: Tensor, wanted: Tensor, kind: str) -> Tensor:
     if kind == "cross_entropy":
         return -F.cross_entropy(logits, wanted, reduction="none")
     if kind == "margin":
-        return _at(logits, wanted) - _best_other(logits, wanted)
+        return margin
     order = logits.sort(1, descending=True).values
     spread = order[:, 0] - (order[:, 2] + order[:, 3]) / 2
     return (_at(logits, wanted) - _at(logits, labels)) / spread.clamp_min(1e-12)

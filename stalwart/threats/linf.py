@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from stalwart.core.rng import Noise
 @component
 class linf:
     """{x : max |x − clean| ≤ ε} within [0, 1]. The steepest ascent is the gradient's sign (Goodfellow et al. 2015)."""
+
+    p: ClassVar[float] = math.inf
+    """The norm's exponent."""
 
     epsilon: Annotated[float, at_least(0)]
     """The largest change of a channel, in the pixel scale [0, 1]; 8/255 is usual for CIFAR-10, 4/255 for ImageNet."""

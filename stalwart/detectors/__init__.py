@@ -1,0 +1,1 @@
+"""Detectors: one file is one way to tell whether an input was tampered with."""

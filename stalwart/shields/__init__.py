@@ -1,0 +1,1 @@
+"""Shields: one file is one wrapper around a model that is to withstand attacks."""
