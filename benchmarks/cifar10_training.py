@@ -50,11 +50,11 @@ RECIPES: dict[str, tuple[str, Training]] = {
     "long": (
         "fastnet(widths=(64, 128, 256))",
         Training(
-            epochs=12,
+            epochs=16,
             batch=500,
             optimizer=MUON,
             schedule="triangle(peak=0)",
-            augments=("crop(2)", "altflip()"),
+            augments=("crop(2)", "altflip()", "shrink(24, epochs=9)"),
             val=0.0,
         ),
     ),

@@ -98,7 +98,9 @@ class Augment(Protocol):
     """A random change of training images, drawn for each sample from its own noise."""
 
     def __call__(self, images: Tensor, noise: Noise, epoch: int) -> Tensor:
-        """(B, C, H, W) float in [0, 1] to the same shape and layout; `images` itself is not written to.
+        """(B, C, H, W) float in [0, 1] to the same range, layout and (unless its purpose is another) size.
+
+        `images` itself is not written to.
 
         Args:
             noise: the samples' own numbers, the same in every epoch: `noise.fork(NAME, epoch)` gives an epoch's.

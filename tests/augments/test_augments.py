@@ -11,7 +11,7 @@ from stalwart.core import catalog
 from stalwart.core.errors import InputError
 from stalwart.core.rng import Noise
 
-SPELLED = [f"{name}()" for name in catalog.names("augments")] + [
+SPELLED = [f"{name}()" for name in catalog.names("augments") if name != "shrink"] + [
     "crop(2, mode='zero')",
     "cutout(5, fill=0)",
     "colour(0.5, 0.5, 0.5, hue=0.5)",
@@ -175,3 +175,24 @@ def test_hue_turns_colours_and_keeps_luma_and_grey():
 
 def test_colour_of_nothing_changes_nothing():
     assert torch.equal(make("colour(0, 0, 0)")(pictures(), noise(), 0), pictures())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_shrinking_ends_after_its_epochs(layout):
+    augment = make("shrink(5, epochs=2)")
+    images = pictures().contiguous(memory_format=LAYOUTS[layout])
+    for epoch, size in ((0, (7, 5)), (1, (7, 5)), (2, (10, 7))):
+        out = augment(images, noise(), epoch)
+        assert out.shape[2:] == size
+        assert out.is_contiguous(memory_format=LAYOUTS[layout])
+        assert torch.equal(augment(images[[3]], noise(1), epoch), out[[3]])
+    assert torch.equal(augment(images, noise(), 2), images)
+    assert torch.equal(make("shrink(7)")(images, noise(), 0), images)
+
+
+def test_shrinking_by_a_whole_factor_keeps_smooth_pictures():
+    rows = torch.linspace(0, 1, 32)[None, None, :, None].expand(1, 3, 32, 32)
+    small = make("shrink(16)")(rows, noise(1), 0)
+    inner = slice(1, -1)
+    assert torch.allclose(small[0, 0, inner, 0], F.avg_pool2d(rows, 2)[0, 0, inner, 0], atol=1e-6)
+    assert float(make("shrink(8)")(pictures(height=16, width=16), noise(), 0).max()) <= 1
