@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import stalwart.core.checks as check
     from stalwart.run.attack import attack as attack
     from stalwart.run.attack import attack_run as attack_run
+    from stalwart.run.audit import audit as audit
+    from stalwart.run.audit import audit_run as audit_run
     from stalwart.run.evaluate import evaluate as evaluate
     from stalwart.run.predict import predict as predict
     from stalwart.run.report import report as report
@@ -30,6 +32,8 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Training": ("stalwart.run.train", "Training"),
     "attack": ("stalwart.run.attack", "attack"),
     "attack_run": ("stalwart.run.attack", "attack_run"),
+    "audit": ("stalwart.run.audit", "audit"),
+    "audit_run": ("stalwart.run.audit", "audit_run"),
     "check": ("stalwart.core.checks", None),
     "evaluate": ("stalwart.run.evaluate", "evaluate"),
     "load": ("stalwart.store.checkpoint", "load"),
@@ -43,6 +47,8 @@ __all__ = [
     "__version__",
     "attack",
     "attack_run",
+    "audit",
+    "audit_run",
     "check",
     "evaluate",
     "load",

@@ -1,0 +1,130 @@
+"""What an audit looks at: a model, some images, what an attack left standing; and what a check says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stalwart.core import catalog
+from stalwart.core.contracts import Attack, Goal, Task, Threat
+from stalwart.core.errors import InputError
+from stalwart.run._judge import Ledger, search
+
+Outcome = Literal["passed", "doubtful", "broken", "skipped"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check found."""
+
+    name: str
+    """What was looked for, in a word or two: 'scaled-logits'."""
+    outcome: Outcome
+    says: str
+    """One plain sentence."""
+    attack: str = ""
+    """The attack that the check ran, as spelled."""
+    gained: int = 0
+    """Samples that stood in the audited attack and fell in this one."""
+
+
+@dataclass
+class Case:
+    """The model and the images of an audit. `standing` shrinks as checks bring samples down."""
+
+    model: nn.Module
+    images: Tensor
+    """(B, C, H, W) float32 in [0, 1]."""
+    targets: Any
+    task: Task
+    threat: Threat
+    attack: Attack
+    kind: str
+    """The goal's loss that the audited attack raised; '' for the task's usual."""
+    seed: int
+    bits: int | None
+    reached: Tensor
+    """(B,) bool: what the audited attack had brought down."""
+    fallen: Tensor = field(init=False)
+    """(B,) bool: what anything has brought down."""
+
+    def __post_init__(self) -> None:
+        self.fallen = self.reached.clone()
+
+    @property
+    def n(self) -> int:
+        return len(self.images)
+
+    def goal(self, kind: str, model: nn.Module | None = None) -> Goal:
+        return self.task.goal(model or self.model, self.targets, kind)
+
+    def kinds(self) -> tuple[str, ...]:
+        """The losses of the logits that the task knows and the model has classes enough for, the usual one first."""
+        known = []
+        for kind in ("cross_entropy", "margin", "dlr"):
+            try:
+                with torch.no_grad():
+                    self.goal(kind).select(torch.zeros(1, dtype=torch.int64, device=self.images.device))(
+                        self.images[:1]
+                    )
+            except InputError:
+                continue
+            known.append(kind)
+        return tuple(known)
+
+    def rerun(
+        self,
+        attack: str,
+        kind: str | None = None,
+        *,
+        threat: Threat | None = None,
+        seed: int | None = None,
+        bits: int | None = -1,
+        model: nn.Module | None = None,
+        among: Tensor | None = None,
+        keep: bool = True,
+    ) -> Tensor:
+        """(B,) bool: which of the samples `among` (all that the audited attack left standing) fall to `attack`.
+
+        Args:
+            model: what the attack climbs; the audited model judges.
+            keep: count what falls as fallen: the attack stayed within the audited threat and rounding.
+        """
+        solver: Attack = catalog.make(attack, "attacks")
+        among = ~self.reached if among is None else among
+        index = among.nonzero().squeeze(1)
+        found = torch.zeros(self.n, dtype=torch.bool, device=self.images.device)
+        if not len(index):
+            return found
+        whole = self.goal(self.kind if kind is None else kind).select(index)
+        ledger = Ledger(self.images[index], whole, threat or self.threat, self.bits if bits == -1 else bits)
+        if model is not None:
+            solver = _Elsewhere(solver, model)
+        search(ledger, solver, self.seed if seed is None else seed)
+        found[index] = ledger.reached
+        if keep:
+            self.fallen |= found
+        return found
+
+    def everything(self) -> Threat | None:
+        """The audited threat so large that it covers every image; None for a threat that has no such size."""
+        p = getattr(self.threat, "p", None)
+        if p is None or not is_dataclass(self.threat) or "epsilon" not in {f.name for f in fields(self.threat)}:
+            return None
+        _, channels, height, width = self.images.shape
+        entries = channels * height * width
+        size = {float("inf"): 1.0, 2.0: entries**0.5, 1.0: float(entries), 0.0: float(height * width)}[float(p)]
+        return replace(self.threat, epsilon=size)
+
+
+class _Elsewhere:
+    """An attack that climbs another model than the one that judges it."""
+
+    def __init__(self, attack: Attack, model: nn.Module) -> None:
+        self.attack, self.model = attack, model
+
+    def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Any) -> Tensor:
+        return self.attack(clean, goal.on(self.model), threat, noise)

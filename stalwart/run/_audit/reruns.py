@@ -1,0 +1,140 @@
+"""Checks by attacking what still stands with another tool: what one of them brings down, the audited attack missed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+
+from stalwart.core.errors import InputError, SpellingError
+from stalwart.run._audit.case import Case, Check, Outcome
+from stalwart.run._audit.structure import logarithm
+
+ONE_STEP = "fgsm()"
+USUAL = "pgd(steps=20)"
+LONG = "pgd(steps=100)"
+BLACK_BOX = "square(queries=500)"
+DRAWS = 8
+"""Forward passes that an attack on a random model averages over."""
+
+FLAT = {"gradient", "zero-gradient", "quantised", "argmax", "detached", "nondifferentiable-preprocessing", "saturated"}
+
+
+def again(case: Case, faults: set[str]) -> Iterator[Check]:
+    """Rerun with other tools, cheapest first; `faults` are the names of what was found wrong with the model itself."""
+    yield _guarded(_rounding, case)
+    yield _guarded(_one_step, case)
+    for kind in case.kinds():
+        if kind != (case.kind or "cross_entropy"):
+            yield _guarded(functools.partial(_other_loss, kind=kind), case)
+    yield _guarded(_restart, case)
+    yield _guarded(_longer, case)
+    if "probabilities" in faults:
+        yield _guarded(_as_logits, case)
+    if faults & {"random-forward", "dropout-at-test"}:
+        yield _guarded(_averaged, case)
+    yield _guarded(_black_box, case)
+    yield _guarded(_unlimited, case)
+
+
+def _guarded(check: Callable[[Case], Check], case: Case) -> Check:
+    """A check whose attack cannot serve this threat or task is skipped and says so."""
+    try:
+        return check(case)
+    except (InputError, SpellingError) as error:
+        name = getattr(check, "func", check).__name__.strip("_").replace("_", "-")
+        return Check(name, "skipped", str(error))
+
+
+def outcome(gained: int, n: int) -> Outcome:
+    """One sample more or one in a hundred is what another random start may bring."""
+    return "doubtful" if gained > max(1, 0.01 * n) else "passed"
+
+
+def _compare(case: Case, name: str, attack: str, what: str, gained: int) -> Check:
+    result = outcome(gained, case.n)
+    if result == "passed":
+        return Check(name, result, f"{what} brings down {gained} more of {case.n}.", attack, gained)
+    return Check(
+        name, result, f"{what} brings down {gained} more of {case.n}: the attack was too weak.", attack, gained
+    )
+
+
+def _rounding(case: Case) -> Check:
+    from stalwart.core.spelling import spell
+
+    name = "rounding"
+    if case.bits is None:
+        return Check(name, "skipped", "The images are judged unrounded.")
+    gained = int(case.rerun(spell(case.attack), bits=None, keep=False).sum())
+    if gained <= max(1, 0.05 * case.n):
+        return Check(
+            name, "passed", f"Without 8-bit rounding {gained} more of {case.n} fall.", spell(case.attack), gained
+        )
+    says = f"Without 8-bit rounding {gained} more of {case.n} fall: success hangs on values between two levels."
+    return Check(name, "doubtful", says, spell(case.attack), gained)
+
+
+def _one_step(case: Case) -> Check:
+    return _compare(case, "one-step", ONE_STEP, "A single step", int(case.rerun(ONE_STEP).sum()))
+
+
+def _other_loss(case: Case, kind: str) -> Check:
+    gained = int(case.rerun(USUAL, kind).sum())
+    return _compare(case, f"loss-{kind.replace('_', '-')}", USUAL, f"Raising {kind.replace('_', ' ')} instead", gained)
+
+
+def _restart(case: Case) -> Check:
+    return _compare(case, "restarts", USUAL, "Another random start", int(case.rerun(USUAL, seed=case.seed + 1).sum()))
+
+
+def _longer(case: Case) -> Check:
+    gained = int(case.rerun(LONG, "margin" if "margin" in case.kinds() else None).sum())
+    return _compare(case, "longer", LONG, "A hundred steps", gained)
+
+
+def _as_logits(case: Case) -> Check:
+    gained = int(case.rerun(USUAL, model=logarithm(case.model)).sum())
+    return _compare(case, "as-logits", USUAL, "Climbing the logarithm of the probabilities", gained)
+
+
+def _averaged(case: Case) -> Check:
+    attack = f"eot(attack={USUAL}, n={DRAWS})"
+    return _compare(case, "averaged", attack, f"Averaging {DRAWS} forward passes a step", int(case.rerun(attack).sum()))
+
+
+def _black_box(case: Case) -> Check:
+    """Queries alone must not do better than gradients do; where they do, the gradients lead nowhere."""
+    white = case.fallen.clone()
+    gained = int((case.rerun(BLACK_BOX, among=~white)).sum())
+    share = gained / case.n
+    if share > 0.05 and gained > 2:
+        says = (
+            f"An attack without gradients brings down {gained} of {case.n} that gradients could not: they are masked."
+        )
+        return Check("black-box", "broken", says, BLACK_BOX, gained)
+    return _compare(case, "black-box", BLACK_BOX, "An attack without gradients", gained)
+
+
+def _unlimited(case: Case) -> Check:
+    """With every image allowed, every sample must fall; an attack that fails here fails for a reason of its own."""
+    name = "unlimited"
+    threat = case.everything()
+    if threat is None:
+        return Check(name, "skipped", "The threat has no size that would cover every image.")
+    among = ~case.reached
+    total = int(among.sum())
+    if not total:
+        return Check(name, "passed", "Nothing stands already.")
+    kind = "margin" if "margin" in case.kinds() else None
+    found = torch.zeros_like(among)
+    for attack in (USUAL, LONG, "pgd(steps=100, restarts=3)"):
+        found |= case.rerun(attack, kind, threat=threat, among=among & ~found, keep=False)
+        if bool(found[among].all()):
+            break
+    share = int(found.sum()) / total
+    if share >= 0.95:
+        return Check(name, "passed", f"With unlimited changes {share:.0%} of what stood falls.", attack)
+    says = f"Even with unlimited changes only {share:.0%} of what stood falls: the attack does not work on this model."
+    return Check(name, "broken" if share < 0.8 else "doubtful", says, attack)

@@ -1,0 +1,182 @@
+"""How far a robust accuracy can be trusted: the engine checks itself, and attacks again where a check fires."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stalwart.core import catalog
+from stalwart.core.contracts import Attack, Event, Task, Threat
+from stalwart.core.errors import InputError
+from stalwart.core.freeze import frozen
+from stalwart.core.spelling import spell
+from stalwart.core.statistics import wilson
+from stalwart.run._audit import reruns, structure
+from stalwart.run._audit.case import Case, Check
+from stalwart.run._judge import Ledger, eight_bit, judge_clean, search
+from stalwart.run._subject import open_subject
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit says of one figure."""
+
+    verdict: Literal["trusted", "doubtful", "broken"]
+    checks: tuple[Check, ...]
+    """Everything that was looked at, in order."""
+    robust_accuracy: float
+    """By the audited attack, on the audit's images."""
+    lowest: float
+    """By that attack and all reruns within the same threat together."""
+    clean_accuracy: float
+    n: int
+    attack: str
+    threat: str
+    seed: int
+    seconds: float
+
+    @property
+    def says(self) -> str:
+        """The verdict in words: 'trusted', 'doubtful because ...' or 'broken because ...'."""
+        reasons = [check.says.rstrip(".") for check in self.checks if check.outcome == self.verdict]
+        return f"{self.verdict} because {'; '.join(reasons)}." if reasons else self.verdict
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The names of the checks that did not pass."""
+        return tuple(check.name for check in self.checks if check.outcome in ("doubtful", "broken"))
+
+
+def audit(
+    model: nn.Module,
+    images: Tensor,
+    labels: Any,
+    attack: str | Attack = "pgd(steps=20)",
+    threat: str | Threat = "linf(8/255)",
+    *,
+    task: str | Task = "classification()",
+    goal: str = "",
+    seed: int = 0,
+) -> Audit:
+    """Attack `model`, then say how far the robust accuracy that comes of it can be trusted.
+
+    First the model itself is looked at (random, detached, quantised or saturated outputs, probabilities for logits,
+    another range of pixels ...), then what still stands is attacked again with other tools: one step, another loss,
+    another start, more steps, queries alone, unlimited changes. The list follows Carlini et al., "On evaluating
+    adversarial robustness" (2019), and Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of
+    security" (ICML 2018). `docs/evaluating-a-defence.md` explains each.
+
+    Args:
+        images: (B, C, H, W) float in [0, 1]; a hundred or two are enough, and the cost grows with them.
+        labels: the task's targets; class indices (B,) for classification.
+
+    Returns:
+        `verdict` 'broken' where a fault makes the figure say nothing of robustness, 'doubtful' where another tool did
+        better, else 'trusted'.
+
+    Raises:
+        InputError: no images, an unknown spelling.
+    """
+    solver: Attack = catalog.make(attack, "attacks")
+    around: Threat = catalog.make(threat, "threats")
+    adapter: Task = catalog.make(task, "tasks")
+    if not len(images):
+        raise InputError("an audit needs at least one image. Got 0.")
+    begun = time.perf_counter()
+    pixels = images.detach().float() / 255 if images.dtype == torch.uint8 else images.detach().float()
+    targets = adapter.collate(labels)
+    targets = targets.to(pixels.device) if hasattr(targets, "to") else targets
+    bits = 8 if eight_bit(pixels) else None
+    with frozen(model):
+        ledger = Ledger(pixels, adapter.goal(model, targets, goal), around, bits)
+        wrong = judge_clean(ledger)
+        search(ledger, solver, seed)
+        case = Case(model, pixels, targets, adapter, around, solver, goal, seed, bits, ledger.reached.clone())
+        checks = list(structure.look(case))
+        if 1 - float(wrong.float().mean()) <= 1.5 * _chance(model, pixels):
+            says = "The model is hardly better than guessing on clean images, so its robustness has little meaning."
+            checks.append(Check("clean-accuracy", "doubtful", says))
+        checks += reruns.again(case, {check.name for check in checks if check.outcome in ("doubtful", "broken")})
+    outcomes = {check.outcome for check in checks}
+    return Audit(
+        verdict="broken" if "broken" in outcomes else "doubtful" if "doubtful" in outcomes else "trusted",
+        checks=tuple(checks),
+        robust_accuracy=1 - float(case.reached.float().mean()),
+        lowest=1 - float(case.fallen.float().mean()),
+        clean_accuracy=1 - float(wrong.float().mean()),
+        n=case.n,
+        attack=spell(solver),
+        threat=spell(around),
+        seed=seed,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+@torch.no_grad()
+def _chance(model: nn.Module, images: Tensor) -> float:
+    out = model(images[:1])
+    return 1 / out.shape[1] if isinstance(out, Tensor) and out.ndim == 2 else 0.0
+
+
+def audit_run(
+    path: str | Path,
+    attack: str | Attack = "pgd(steps=20)",
+    threat: str | Threat = "linf(8/255)",
+    *,
+    data: Any = None,
+    split: str = "test",
+    checkpoint: str = "best",
+    goal: str = "",
+    limit: int = 100,
+    seed: int = 0,
+    device: str = "auto",
+    skip_bad: bool = False,
+) -> Iterator[Event]:
+    """Audit an attack on a run's checkpoint with `limit` images, and keep what comes in its `results/`.
+
+    Yields:
+        start, a progress event before the end, a warning where the figure is not trusted, saved, result.
+
+    Raises:
+        InputError: no such run, split or spelling.
+    """
+    subject = open_subject(path, data=data, split=split, checkpoint=checkpoint, limit=limit, device=device)
+    batches = subject.batches(limit, skip_bad=skip_bad)
+    yield Event(
+        "start", {"what": "audit", "total": batches.count, "unit": "images", "data": subject.data, "split": split}
+    )
+    batch = next(iter(batches.epoch(0)))
+    found = audit(subject.model, batch.images, batch.targets, attack, threat, task=subject.task, goal=goal, seed=seed)
+    if found.verdict != "trusted":
+        yield Event("warning", {"message": f"robust accuracy by {found.attack} under {found.threat} is {found.says}"})
+    result = summary(found) | {"split": split, "checkpoint": checkpoint, "data": subject.data, "goal": goal}
+    name = "audit-" + re.sub(r"[^a-z0-9.]+", "-", f"{found.attack}-{found.threat}-{goal}".lower()).strip("-")
+    yield Event("saved", {"path": str(subject.folder.write_result(name, result, None))})
+    yield Event("result", result)
+
+
+def summary(found: Audit) -> dict[str, Any]:
+    """An audit as JSON holds it."""
+    standing = round(found.lowest * found.n)
+    return {
+        "kind": "audit",
+        "verdict": found.verdict,
+        "says": found.says,
+        "attack": found.attack,
+        "threat": found.threat,
+        "n": found.n,
+        "seed": found.seed,
+        "clean_accuracy": found.clean_accuracy,
+        "robust_accuracy": found.robust_accuracy,
+        "lowest": found.lowest,
+        "interval": wilson(standing, found.n),
+        "seconds": found.seconds,
+        "checks": [asdict(check) for check in found.checks],
+    }
