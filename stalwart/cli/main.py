@@ -84,6 +84,12 @@ app.command(
         'stalwart attack runs/a --attack "pgd(steps=100, restarts=5)" --goal margin --limit 1000',
     ),
 )(work.attack)
+app.command(
+    "audit",
+    epilog=_epilog(
+        "stalwart audit runs/a", 'stalwart audit runs/a --attack "pgd(steps=50)" --threat "l2(0.5)" --limit 200'
+    ),
+)(work.audit)
 app.command("report", epilog=_epilog("stalwart report runs/a", "stalwart report runs/plain runs/hard"))(work.report)
 
 

@@ -47,6 +47,7 @@ class Screen:
         self._saved: dict[str, None] = {}
         self._predictions: list[Mapping[str, Any]] = []
         self._attacks: list[Mapping[str, Any]] = []
+        self._audits: list[Mapping[str, Any]] = []
         self._results: list[Mapping[str, Any]] = []
 
     def show(self, event: Event) -> None:
@@ -66,6 +67,8 @@ class Screen:
                 self._saved[str(values.get("path", ""))] = None
             case "prediction":
                 self._predictions.append(values)
+            case "result" if values.get("kind") == "audit":
+                self._audits.append(values)
             case "result" if "robust_accuracy" in values:
                 self._attacks.append(values)
             case "result" if "run" not in values:  # the parts of a larger whole are in its report
@@ -82,6 +85,8 @@ class Screen:
                 self.console.print(table)
         if self._attacks:
             self.console.print(_attack_table(self._attacks))
+        for values in self._audits:
+            self.console.print(_audit_table(values, whole=len(self._audits) == 1))
         for path in self._saved:
             self.console.print(Text(f"saved {path}", style="dim"), soft_wrap=True)
 
@@ -206,6 +211,32 @@ def _attack_table(rows: list[Mapping[str, Any]]) -> Table:
             f"{passes:.1f}",
             seconds(float(row.get("seconds") or 0.0)),
         )
+    return table
+
+
+_STYLES = {"trusted": "bold green", "passed": "green", "doubtful": "yellow", "broken": "bold red"}
+
+
+def _audit_table(values: Mapping[str, Any], whole: bool) -> Table:
+    """The verdict on one figure, with every check or (of several audits) those alone that fired."""
+    verdict, checks = str(values.get("verdict", "")), list(values.get("checks") or [])
+    passed = sum(check["outcome"] == "passed" for check in checks)
+    of = f"{values['run']}, " if "run" in values else ""
+    title = Text.assemble(
+        ("Audit: ", "bold"),
+        (verdict, _STYLES.get(verdict, "bold")),
+        f"  {of}{values.get('attack')} under {values.get('threat')}: {share(values['robust_accuracy'])}, with all "
+        f"reruns {share(values['lowest'], values.get('interval'))}; {values.get('n')} images, {passed} of "
+        f"{len(checks)} checks passed",
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in checks:
+        if whole or check["outcome"] in ("doubtful", "broken"):
+            outcome = str(check["outcome"])
+            table.add_row(Text(outcome, style=_STYLES.get(outcome, "dim")), Text(check["name"]), Text(check["says"]))
     return table
 
 

@@ -107,6 +107,9 @@ def attack(
     split: Split = "test",
     checkpoint: Checkpoint = "best",
     limit: Sample = 1000,
+    audit: Annotated[
+        int, typer.Option("--audit", min=0, help="Audit each threat's lowest figure on so many images; 0: do not.")
+    ] = 100,
     batch: BatchSize = 128,
     device: Device = "auto",
     workers: Workers = 0,
@@ -127,9 +130,47 @@ def attack(
         split=split,
         checkpoint=checkpoint,
         limit=limit or None,
+        audit=audit,
         batch=batch,
         device=device,
         workers=workers,
+        skip_bad=skip_bad,
+    )
+    play(iter(events), as_json=as_json, quiet=quiet)
+
+
+def audit(
+    run: Run,
+    attack: Annotated[str, typer.Option("--attack", help="The attack whose figure is audited.")] = _ATTACK,
+    threat: Annotated[str, typer.Option("--threat", help="The threat that it stays within.")] = _THREAT,
+    goal: Annotated[
+        str,
+        typer.Option("--goal", help="The loss that it raises: cross_entropy, margin or dlr. Empty: the task's usual."),
+    ] = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of random starts.")] = 0,
+    data: Data = None,
+    split: Split = "test",
+    checkpoint: Checkpoint = "best",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="So many images, drawn by a fixed seed.")] = 100,
+    device: Device = "auto",
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say how far a robust accuracy can be trusted: look at the model, and attack again with other tools."""
+    from stalwart.run.audit import audit_run as runner
+
+    events = runner(
+        run,
+        attack,
+        threat,
+        goal=goal,
+        seed=seed,
+        data=data,
+        split=split,
+        checkpoint=checkpoint,
+        limit=limit,
+        device=device,
         skip_bad=skip_bad,
     )
     play(iter(events), as_json=as_json, quiet=quiet)

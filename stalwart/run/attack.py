@@ -19,6 +19,7 @@ from stalwart.core.spelling import spell
 from stalwart.run._judge import Ledger, doubts, eight_bit, judge_clean, search
 from stalwart.run._subject import open_subject
 from stalwart.run._sweep import Sweep, swept
+from stalwart.run.audit import audit_run
 
 
 def attack(
@@ -152,6 +153,7 @@ def attack_run(
     checkpoint: str = "best",
     goal: str = "",
     limit: int | None = 1000,
+    audit: int = 0,
     radii: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
     seed: int = 0,
     batch: int = 128,
@@ -167,10 +169,11 @@ def attack_run(
     Args:
         path: the run folder.
         limit: at most so many images, drawn by a fixed seed; None for the whole split.
+        audit: audit the lowest figure of each threat on so many images (`run/audit.py`); 0: do not.
         radii: the radii as shares of each threat's ε, in (0, 1]; 1 is always among them.
 
     Yields:
-        start, progress, warning, saved, and a result for each pair.
+        start, progress, warning, saved, and a result for each pair and each audit.
 
     Raises:
         InputError: no such run, split or spelling; damaged files; radii out of their range.
@@ -193,6 +196,7 @@ def attack_run(
     yield Event("start", {"what": "attack", "total": total, "unit": "images", "data": subject.data, "split": split})
     for line in batches.skipped:
         yield Event("warning", {"message": f"left out {line}"})
+    strongest: dict[str, tuple[float, Attack, Threat]] = {}
     for number, (solver, threat) in enumerate(pairs):
         sweep = Sweep(subject, solver, threat, [share * threat.epsilon for share in shares], goal=goal, seed=seed)
         begun = time.perf_counter()
@@ -208,3 +212,10 @@ def attack_run(
         written = subject.folder.write_result(name, result, tensors)
         yield Event("saved", {"path": str(written)})
         yield Event("result", result)
+        if result["robust_accuracy"] < strongest.get(result["threat"], (2.0,))[0]:
+            strongest[result["threat"]] = (result["robust_accuracy"], solver, threat)
+    for _, solver, threat in strongest.values() if audit else ():
+        yield from audit_run(
+            path, solver, threat, data=data, split=split, checkpoint=checkpoint, goal=goal, limit=audit, seed=seed,
+            device=device, skip_bad=skip_bad,
+        )  # fmt: skip

@@ -24,6 +24,8 @@ THREATS = ("linf(0.2)", "l2(1.0)")
 ATTACK = "pgd(steps=20)"
 OBJECTIVES = {"plain": "clean()", "hardened": "adversarial(attack=pgd(steps=7), threat=linf(0.2))"}
 EPOCHS = 12
+AUDITED = 60
+"""Images that each figure under attack is audited on."""
 
 MARK = "demo.json"
 """A folder that holds this file is a demo's, and the next demo may put itself in its place."""
@@ -53,7 +55,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0) -> Iterator[Event]:
     for name, run in runs.items():
         yield Event("note", {"message": f"measuring and attacking the {name} net"})
         yield from _of(name, evaluate(run))
-        yield from _of(name, attack_run(run, [ATTACK], THREATS, seed=seed))
+        yield from _of(name, attack_run(run, [ATTACK], THREATS, audit=AUDITED, seed=seed))
     yield Event("saved", {"path": str(report(list(runs.values()), out / "report.html"))})
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,3 +91,20 @@ def test_the_model_is_left_as_it_was() -> None:
 def test_no_images_are_refused() -> None:
     with pytest.raises(InputError, match="at least one image"):
         stalwart.audit(net("linear"), torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.int64))
+
+
+def test_an_audit_of_a_run_is_kept_and_reported(tmp_path: Path) -> None:
+    run = tmp_path / "a"
+    list(stalwart.train("digits()", "convnet()", settings=stalwart.Training(epochs=1, batch=128), out=run))
+    events = list(stalwart.attack_run(run, ["bim(steps=1)"], ["linf(0.1)"], limit=30, audit=20))
+    results = [event.values for event in events if event.kind == "result"]
+    assert [result["kind"] for result in results] == ["attack", "audit"]
+    found = results[1]
+    assert found["n"] == 20
+    assert found["lowest"] <= found["robust_accuracy"]
+    (kept,) = (run / "results").glob("audit-*.json")
+    assert json.loads(kept.read_text())["checks"] == found["checks"]
+    page = stalwart.report(run).read_text()
+    assert "Whether to believe the figures" in page
+    assert found["verdict"] in page
+    assert all(check["name"] in page for check in found["checks"])

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stalwart.core.errors import InputError, RunError
+from stalwart.run._report.audits import Audited, audited
 from stalwart.run._report.values import Interval, interval_of, items, real, share, text, whole
 from stalwart.store import atomic
 from stalwart.store.checkpoint import load_tensors
@@ -135,6 +136,8 @@ class Record:
     """The test split first."""
     attacks: tuple[Attacked, ...]
     """By threat, the lowest robust accuracy first."""
+    audits: tuple[Audited, ...]
+    """In the order of the attacks' threats."""
     damaged: tuple[str, ...]
 
     def spelled(self, part: str) -> str:
@@ -183,26 +186,32 @@ def read(path: Path, label: str) -> Record:
             break
     evaluations: list[Evaluation] = []
     attacks: list[Attacked] = []
+    audits: list[Audited] = []
     for file in sorted((path / RESULTS).glob("*.json"))[:MOST_RESULTS]:
         result = _json(file, damaged)
         if not result:
             continue
-        found: Evaluation | Attacked | None = None
+        found: Evaluation | Attacked | Audited | None = None
         if result.get("kind") == "evaluate":
             found = _evaluation(result)
         elif result.get("kind") == "attack":
             found = _attacked(result, file.with_suffix(".safetensors"), damaged)
+        elif result.get("kind") == "audit":
+            found = audited(result)
         if isinstance(found, Evaluation):
             evaluations.append(found)
+        elif isinstance(found, Audited):
+            audits.append(found)
         elif found is not None:
             attacks.append(found)
-        elif result.get("kind") in ("evaluate", "attack"):
+        elif result.get("kind") in ("evaluate", "attack", "audit"):
             damaged.append(f"{file.name} lacks its main figures.")
     evaluations.sort(key=lambda item: (item.split != "test", item.tta, item.split))
     order: dict[str, int] = {}
     for item in sorted(attacks, key=lambda item: (item.threat_name != "linf", item.threat_name, item.epsilon)):
         order.setdefault(item.threat, len(order))
     attacks.sort(key=lambda item: (order[item.threat], item.robust, item.attack))
+    audits.sort(key=lambda item: (order.get(item.threat, len(order)), item.lowest, item.attack))
     told = {warning for item in attacks for warning in item.warnings}
     return Record(
         path,
@@ -214,6 +223,7 @@ def read(path: Path, label: str) -> Record:
         tuple(w for w in warnings if not any(w.endswith(said) for said in told))[:20],
         tuple(evaluations),
         tuple(attacks),
+        tuple(audits),
         tuple(damaged),
     )
 

@@ -205,11 +205,23 @@ def _trust(record: Record) -> list[Sentence]:
         f" Each figure under attack is an upper bound: a stronger attack than those tried here ({tried}) may leave "
         "less. The intervals cover the choice of images, and neither another training seed nor other kinds of attack."
     )
-    sentences = [Sentence("How far to trust it", verdict + caveat)]
+    sentences = [Sentence("How far to trust it", verdict + caveat), *_audits(record)]
     cautions = doubts(record)
     if cautions:
         sentences.append(Sentence("Warnings", " ".join(cautions)))
     return sentences
+
+
+def _audits(record: Record) -> list[Sentence]:
+    """Whether the figures under attack themselves are to be believed."""
+    if not record.audits:
+        return []
+    said = []
+    for item in record.audits:
+        because = f" because {item.reasons}" if item.reasons else ""
+        lower = f"; with all reruns {percent(item.lowest)} is left" if item.lowest < item.robust else ""
+        said.append(f"{item.attack} under {item.threat}: {item.verdict}{because}{lower}.")
+    return [Sentence("Whether to believe the figures", " ".join(said))]
 
 
 def doubts(record: Record) -> list[str]:

@@ -1,0 +1,83 @@
+"""Audits in the report: how far each figure under attack can be trusted, check by check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stalwart.pages.html import Html, folded, table, tag
+from stalwart.pages.numbers import NBSP, count, percent, span
+from stalwart.run._report.values import Interval, interval_of, items, share, text, whole
+
+VERDICTS = ("trusted", "doubtful", "broken")
+OUTCOMES = ("passed", "doubtful", "broken", "skipped")
+MOST_CHECKS = 40
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One check of an audit."""
+
+    name: str
+    outcome: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What an audit said of one attack's figure under one threat."""
+
+    verdict: str
+    attack: str
+    threat: str
+    split: str
+    n: int
+    robust: float
+    lowest: float
+    interval: Interval
+    checks: tuple[Looked, ...]
+
+    @property
+    def reasons(self) -> str:
+        """The checks that made the verdict, in words."""
+        found = [check.says.rstrip(".") for check in self.checks if check.outcome == self.verdict]
+        return "; ".join(found)
+
+
+def audited(raw: Mapping[str, Any]) -> Audited | None:
+    """An audit as a run's `results/` holds it, or None where it lacks its main figures."""
+    n, robust, lowest = whole(raw, "n"), share(raw, "robust_accuracy"), share(raw, "lowest")
+    verdict, attack, threat = text(raw, "verdict"), text(raw, "attack"), text(raw, "threat")
+    if not n or robust is None or lowest is None or verdict not in VERDICTS or not attack or not threat:
+        return None
+    checks = []
+    for item in items(raw, "checks")[:MOST_CHECKS]:
+        name, outcome, says = text(item, "name"), text(item, "outcome"), text(item, "says")
+        if name and outcome in OUTCOMES:
+            checks.append(Looked(name, outcome, says))
+    split = text(raw, "split") or "unknown"
+    interval = interval_of(raw.get("interval"), lowest, n)
+    return Audited(verdict, attack, threat, split, n, robust, lowest, interval, tuple(checks))
+
+
+def body(audits: tuple[Audited, ...]) -> Html:
+    """A verdict, its reasons and the whole checklist, folded away, for each figure."""
+    parts = []
+    for item in audits:
+        said = f"{item.verdict} because {item.reasons}." if item.reasons else f"{item.verdict}."
+        figures = (
+            f"{percent(item.robust)} right under the audited attack; {percent(item.lowest)} {span(item.interval)} when "
+            f"all reruns count (95{NBSP}% interval), n{NBSP}={NBSP}{count(item.n)}."
+        )
+        rows = [[check.name, check.outcome, check.says] for check in item.checks]
+        title = f"All {len(rows)} checks"
+        parts.append(
+            tag(
+                "div",
+                tag("p", tag("code", item.attack), " under ", tag("code", item.threat), ": ", tag("strong", said)),
+                tag("p", figures, class_="about"),
+                folded(title, table(["check", "outcome", "what it found"], rows, caption=f"Audit of {item.attack}")),
+            )
+        )
+    return tag("div", parts)
