@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from stalwart.cli import shelf
-from stalwart.cli.main import run
+from stalwart.cli.main import app, run
 from stalwart.core import catalog
 
 HOUSE = Path(__file__).parents[2]
+COMMANDS = [str(command.name) for command in app.registered_commands]
 
 
 def stalwart(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -127,11 +128,11 @@ def test_version_and_bare_command() -> None:
     assert stalwart("--version").stdout.startswith("stalwart ")
     bare = stalwart()
     assert bare.returncode == 0
-    for command in ("demo", "list", "show", "train", "evaluate", "predict", "attack", "report"):
+    for command in COMMANDS:
         assert command in bare.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "list", "show", "train", "evaluate", "predict", "attack", "report"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     assert f"stalwart {command}" in capsys.readouterr().out.split("Examples:")[1]
