@@ -70,6 +70,8 @@ def train(
     device: Annotated[str | None, _setting("device", "--device", panel=_WHERE)] = None,
     workers: Annotated[int | None, _setting("workers", "--workers", panel=_WHERE)] = None,
     skip_bad: Annotated[bool | None, _setting("skip_bad", "--skip-bad/--no-skip-bad", panel=_WHAT)] = None,
+    save_every_s: Annotated[float | None, _setting("save_every_s", "--save-every-s", panel=_WHERE)] = None,
+    max_steps: Annotated[int | None, _setting("max_steps", "--max-steps")] = None,
     to: Annotated[Path | None, _option("The run folder.", "runs/MODEL-DATA-TIME", "--out", panel=_WHERE)] = None,
     resume: Annotated[
         Path | None,
@@ -104,6 +106,8 @@ def train(
         "device": device,
         "workers": workers,
         "skip_bad": skip_bad,
+        "save_every_s": save_every_s,
+        "max_steps": max_steps,
     }
     what = {name: value for name, value in what.items() if value is not None}
     how = {name: value for name, value in how.items() if value is not None}

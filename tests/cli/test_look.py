@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stalwart.cli import shelf
+from stalwart.cli import shelf, training
 from stalwart.cli.main import app, run
 from stalwart.core import catalog
 
@@ -147,3 +148,8 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         timeout=120,
     )
     assert done.stderr == ""
+
+
+def test_every_setting_of_training_is_an_option() -> None:
+    options = set(inspect.signature(training.train).parameters)
+    assert set(shelf.settings("Training")) <= options
