@@ -66,7 +66,18 @@ def sentences(records: Sequence[Record]) -> list[Sentence]:
         + ", and a difference of a point or two between runs may be chance."
     )
     found.append(Sentence("How far to trust this", said))
+    found += _audits(records)
     return found
+
+
+def _audits(records: Sequence[Record]) -> list[Sentence]:
+    """Which figures under attack are to be believed; why not stands with each run."""
+    said = []
+    for verdict in ("broken", "doubtful", "trusted"):
+        of = [f"{r.label} under {item.threat}" for r in records for item in r.audits if item.verdict == verdict]
+        if of:
+            said.append(f"{verdict.capitalize()}: {listed(of)}.")
+    return [Sentence("Whether to believe the figures", " ".join(said))] if said else []
 
 
 def _has_settings(record: Record) -> bool:
