@@ -45,8 +45,23 @@ class Audit:
     @property
     def says(self) -> str:
         """The verdict in words: 'trusted', 'doubtful because ...' or 'broken because ...'."""
-        reasons = [check.says.rstrip(".") for check in self.checks if check.outcome == self.verdict]
-        return f"{self.verdict} because {'; '.join(reasons)}." if reasons else self.verdict
+        return f"{self.verdict} because {self.because}" if self.because else self.verdict
+
+    @property
+    def because(self) -> str:
+        """The reasons of a verdict that is not 'trusted', one sentence; '' where it is."""
+        if self.verdict == "trusted":
+            return ""
+        fired = [check for check in self.checks if check.outcome == self.verdict]
+        reasons = [check.says.rstrip(".") for check in fired if not check.gained]
+        tools = [check for check in fired if check.gained]
+        if len(tools) == 1:
+            reasons.append(tools[0].says.rstrip("."))
+        elif tools:
+            best = max(tools, key=lambda check: check.gained)
+            names = ", ".join(check.name for check in tools)
+            reasons.append(f"other tools ({names}) bring down up to {best.gained} more of {self.n}")
+        return "; ".join(reason[0].lower() + reason[1:] for reason in reasons) + "."
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -169,6 +184,7 @@ def summary(found: Audit) -> dict[str, Any]:
         "kind": "audit",
         "verdict": found.verdict,
         "says": found.says,
+        "because": found.because,
         "attack": found.attack,
         "threat": found.threat,
         "n": found.n,

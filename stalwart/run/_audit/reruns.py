@@ -53,12 +53,7 @@ def outcome(gained: int, n: int) -> Outcome:
 
 
 def _compare(case: Case, name: str, attack: str, what: str, gained: int) -> Check:
-    result = outcome(gained, case.n)
-    if result == "passed":
-        return Check(name, result, f"{what} brings down {gained} more of {case.n}.", attack, gained)
-    return Check(
-        name, result, f"{what} brings down {gained} more of {case.n}: the attack was too weak.", attack, gained
-    )
+    return Check(name, outcome(gained, case.n), f"{what} brings down {gained} more of {case.n}.", attack, gained)
 
 
 def _rounding(case: Case) -> Check:

@@ -36,13 +36,9 @@ class Audited:
     robust: float
     lowest: float
     interval: Interval
+    because: str
+    """The reasons, one sentence; '' where it is trusted."""
     checks: tuple[Looked, ...]
-
-    @property
-    def reasons(self) -> str:
-        """The checks that made the verdict, in words."""
-        found = [check.says.rstrip(".") for check in self.checks if check.outcome == self.verdict]
-        return "; ".join(found)
 
 
 def audited(raw: Mapping[str, Any]) -> Audited | None:
@@ -58,14 +54,15 @@ def audited(raw: Mapping[str, Any]) -> Audited | None:
             checks.append(Looked(name, outcome, says))
     split = text(raw, "split") or "unknown"
     interval = interval_of(raw.get("interval"), lowest, n)
-    return Audited(verdict, attack, threat, split, n, robust, lowest, interval, tuple(checks))
+    because = text(raw, "because").rstrip(".")
+    return Audited(verdict, attack, threat, split, n, robust, lowest, interval, because, tuple(checks))
 
 
 def body(audits: tuple[Audited, ...]) -> Html:
     """A verdict, its reasons and the whole checklist, folded away, for each figure."""
     parts = []
     for item in audits:
-        said = f"{item.verdict} because {item.reasons}." if item.reasons else f"{item.verdict}."
+        said = f"{item.verdict} because {item.because}." if item.because else f"{item.verdict}."
         figures = (
             f"{percent(item.robust)} right under the audited attack; {percent(item.lowest)} {span(item.interval)} when "
             f"all reruns count (95{NBSP}% interval), n{NBSP}={NBSP}{count(item.n)}."

@@ -218,7 +218,7 @@ def _audits(record: Record) -> list[Sentence]:
         return []
     said = []
     for item in record.audits:
-        because = f" because {item.reasons}" if item.reasons else ""
+        because = f" because {item.because}" if item.because else ""
         lower = f"; with all reruns {percent(item.lowest)} is left" if item.lowest < item.robust else ""
         said.append(f"{item.attack} under {item.threat}: {item.verdict}{because}{lower}.")
     return [Sentence("Whether to believe the figures", " ".join(said))]
