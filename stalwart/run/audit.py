@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +99,26 @@ def audit(
     Raises:
         InputError: no images, an unknown spelling.
     """
+    steps = _steps(model, images, labels, attack, threat, task, goal, seed)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Audit = end.value
+            return found
+
+
+def _steps(
+    model: nn.Module,
+    images: Tensor,
+    labels: Any,
+    attack: str | Attack,
+    threat: str | Threat,
+    task: str | Task,
+    goal: str,
+    seed: int,
+) -> Generator[Check, None, Audit]:
+    """The audit, check by check."""
     solver: Attack = catalog.make(attack, "attacks")
     around: Threat = catalog.make(threat, "threats")
     adapter: Task = catalog.make(task, "tasks")
@@ -109,16 +129,21 @@ def audit(
     targets = adapter.collate(labels)
     targets = targets.to(pixels.device) if hasattr(targets, "to") else targets
     bits = 8 if eight_bit(pixels) else None
+    checks: list[Check] = []
     with frozen(model):
         ledger = Ledger(pixels, adapter.goal(model, targets, goal), around, bits)
         wrong = judge_clean(ledger)
         search(ledger, solver, seed)
         case = Case(model, pixels, targets, adapter, around, solver, goal, seed, bits, ledger.reached.clone())
-        checks = list(structure.look(case))
+        for check in structure.look(case):
+            checks.append(check)
+            yield check
         if 1 - float(wrong.float().mean()) <= 1.5 * _chance(model, pixels):
             says = "The model is hardly better than guessing on clean images, so its robustness has little meaning."
             checks.append(Check("clean-accuracy", "doubtful", says))
-        checks += reruns.again(case, {check.name for check in checks if check.outcome in ("doubtful", "broken")})
+        for check in reruns.again(case, {check.name for check in checks if check.outcome in ("doubtful", "broken")}):
+            checks.append(check)
+            yield check
     outcomes = {check.outcome for check in checks}
     return Audit(
         verdict="broken" if "broken" in outcomes else "doubtful" if "doubtful" in outcomes else "trusted",
@@ -157,18 +182,26 @@ def audit_run(
     """Audit an attack on a run's checkpoint with `limit` images, and keep what comes in its `results/`.
 
     Yields:
-        start, a progress event before the end, a warning where the figure is not trusted, saved, result.
+        start, progress after each check, a warning where the figure is not trusted, saved, result.
 
     Raises:
         InputError: no such run, split or spelling.
     """
     subject = open_subject(path, data=data, split=split, checkpoint=checkpoint, limit=limit, device=device)
     batches = subject.batches(limit, skip_bad=skip_bad)
-    yield Event(
-        "start", {"what": "audit", "total": batches.count, "unit": "images", "data": subject.data, "split": split}
-    )
+    yield Event("start", {"what": "audit", "unit": "checks", "data": subject.data, "split": split})
     batch = next(iter(batches.epoch(0)))
-    found = audit(subject.model, batch.images, batch.targets, attack, threat, task=subject.task, goal=goal, seed=seed)
+    steps = _steps(subject.model, batch.images, batch.targets, attack, threat, subject.task, goal, seed)
+    done, begun = 0, time.perf_counter()
+    while True:
+        try:
+            check = next(steps)
+        except StopIteration as end:
+            found: Audit = end.value
+            break
+        done += 1
+        rate = done / (time.perf_counter() - begun)
+        yield Event("progress", {"done": done, "unit": "checks", "rate": rate, check.name: check.outcome})
     if found.verdict != "trusted":
         yield Event("warning", {"message": f"robust accuracy by {found.attack} under {found.threat} is {found.says}"})
     result = summary(found) | {"split": split, "checkpoint": checkpoint, "data": subject.data, "goal": goal}
