@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cheap
 import pytest
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,9 @@ def test_threats(name: str) -> None:
 
 
 @pytest.mark.parametrize("threat", ["linf(8/255)", "l2(0.5)"])
-@pytest.mark.parametrize("name", catalog.names("attacks"))
-def test_attacks(name: str, threat: str) -> None:
-    checks.attack(catalog.make(f"{name}()", "attacks"), catalog.make(threat, "threats"))
+@pytest.mark.parametrize("attack", cheap.attacks())
+def test_attacks(attack: str, threat: str) -> None:
+    checks.attack(catalog.make(attack, "attacks"), catalog.make(threat, "threats"))
 
 
 @pytest.mark.parametrize("name", catalog.names("tasks"))
