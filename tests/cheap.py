@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from stalwart.core import catalog
 
-SPELLED = {"square": "square(queries=50)"}
+SPELLED = {"square": "square(queries=50)", "apgd": "apgd(steps=20)", "swift": "swift(steps=10)"}
+FEW_QUERIES = ("square",)
+"""Those that are then too short to find what is there."""
 
 
 def attacks() -> list[str]:

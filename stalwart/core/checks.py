@@ -83,7 +83,7 @@ class _Slope:
         bar: how high the product must be for the goal to be reached; none reaches the default.
     """
 
-    def __init__(self, shape: tuple[int, ...], bar: float = 1e4) -> None:
+    def __init__(self, shape: tuple[int, ...], bar: float = 40.0) -> None:
         self.model, self.bar = _Product(shape), bar
 
     def select(self, index: Tensor) -> _Slope:

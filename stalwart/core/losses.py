@@ -31,8 +31,8 @@ def toward(gaps: Tensor, rival: Tensor) -> Tensor:
 
 
 def cross_entropy(gaps: Tensor) -> Tensor:
-    """(B,) −log softmax(z)_y = log(1 + Σ_j e^{z_j − z_y})."""
-    return F.pad(gaps, (0, 1)).logsumexp(1)
+    """(B,) −log softmax(z)_y = log(1 + Σ_j e^{z_j − z_y}), down to 1e-38 where the softmax itself rounds to 1."""
+    return F.softplus(gaps.logsumexp(1))
 
 
 def dlr(gaps: Tensor) -> Tensor:
