@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stalwart.core import catalog
 
-SPELLED = {"square": "square(queries=50)", "apgd": "apgd(steps=20)", "swift": "swift(steps=10)"}
+SPELLED = {"square": "square(queries=50)", "apgd": "apgd(steps=20)", "swift": "swift(steps=10)", "eot": "eot(n=2)"}
 FEW_QUERIES = ("square",)
 """Those that are then too short to find what is there."""
 

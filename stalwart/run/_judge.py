@@ -82,6 +82,11 @@ class Judged:
     def on(self, model: nn.Module) -> Judged:
         return Judged(self.goal.on(model), self.ledger, self.index, self.least)
 
+    def unjudged(self) -> Judged:
+        """The same goal, which says what it sees and leaves the judging to the end: for looks at a random model, of
+        which one alone proves nothing."""
+        return Judged(self.goal, self.ledger, self.index, least=True)
+
     def select(self, index: Tensor) -> Judged:
         return Judged(self.goal.select(index), self.ledger, self.index[index], self.least)
 
