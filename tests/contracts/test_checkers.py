@@ -14,7 +14,7 @@ from stalwart.core.contracts import Goal, Threat, Verdict
 from stalwart.core.errors import ContractError
 from stalwart.core.rng import Noise
 
-THREATS = {"linf": "linf(8/255)", "l2": "l2(0.5)"}
+THREATS = {"linf": "linf(8/255)", "l2": "l2(0.5)", "l1": "l1(4.0)", "l0": "l0(5)"}
 """A spelling for each threat that needs a radius; a new one is checked the day its file appears."""
 
 

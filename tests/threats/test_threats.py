@@ -76,3 +76,77 @@ def test_l2_start_fills_the_ball_evenly() -> None:
     threat = catalog.make("l2(0.4)", "threats")
     sizes = threat.size(threat.start(clean, Noise.of_index(torch.arange(4000), 0)), clean)
     assert abs((sizes < 0.2).float().mean() - 1 / 8) < 0.03
+
+
+def bisected(images: torch.Tensor, clean: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """The nearest point of the L1 ball and the box, by halving λ in float64: the definition, no sorting."""
+    shift, clean = (images - clean).double(), clean.double()
+    room = torch.where(shift > 0, 1 - clean, clean)
+
+    def kept(level: torch.Tensor) -> torch.Tensor:
+        return torch.minimum((shift.abs() - level.view(-1, 1, 1, 1)).clamp_min(0), room)
+
+    low, high = torch.zeros(len(clean), dtype=torch.float64), shift.abs().flatten(1).amax(1)
+    for _ in range(200):
+        middle = (low + high) / 2
+        over = kept(middle).flatten(1).sum(1) > epsilon
+        low, high = torch.where(over, middle, low), torch.where(over, high, middle)
+    low = torch.where(kept(torch.zeros_like(low)).flatten(1).sum(1) > epsilon, high, torch.zeros_like(low))
+    return clean + kept(low) * shift.sign()
+
+
+@settings(deadline=None)
+@given(st.floats(0, 12), st.integers(0, 10_000))
+def test_l1_projects_onto_ball_and_box_at_once(epsilon: float, seed: int) -> None:
+    threat, clean, far = make("l1", epsilon, seed)
+    assert torch.allclose(threat.project(far, clean).double(), bisected(far, clean, epsilon), atol=2e-5)
+    alone = clean[[2]]
+    assert torch.allclose(threat.project(far[[2]], alone), threat.project(far, clean)[[2]], atol=1e-6)
+
+
+def test_l1_projection_is_nearer_than_the_ball_then_the_box() -> None:
+    threat, clean, far = make("l1", 3.0, 4)
+    from stalwart.core import balls
+
+    both = (clean + balls.project(far - clean, 3.0, 1)).clamp(0, 1)
+    nearest = (threat.project(far, clean) - far).flatten(1).norm(dim=1)
+    assert (nearest <= (both - far).flatten(1).norm(dim=1) + 1e-6).all()
+    assert (nearest < (both - far).flatten(1).norm(dim=1) - 1e-3).any()
+
+
+def test_l1_ascent_changes_the_steepest_entries_that_have_room() -> None:
+    threat = catalog.make("l1(2.0, dense=0.1)", "threats")
+    images = torch.full((2, 1, 5, 4), 0.5)
+    images[0, 0, 0, 0] = 1.0
+    gradient = torch.arange(1.0, 21.0).view(1, 1, 5, 4).repeat(2, 1, 1, 1)
+    gradient[0, 0, 0, 0] = 100.0  # at its wall already
+    moved = threat.ascend(images, gradient, 0.3) - images
+    assert threat.size(images + moved, images).tolist() == pytest.approx([0.3, 0.3])
+    assert [part.nonzero().tolist() for part in moved[:, 0]] == [[[4, 2], [4, 3]]] * 2
+
+
+@settings(deadline=None)
+@given(st.integers(0, 30), st.integers(0, 10_000))
+def test_l0_keeps_the_strongest_pixels_and_counts_places(epsilon: int, seed: int) -> None:
+    threat, clean, _ = make("l0", float(epsilon), seed)
+    far = torch.rand(clean.shape, generator=generator(seed, "l0"))
+    inside = threat.project(far, clean)
+    changed = (inside != clean).any(1).flatten(1)
+    assert torch.equal(threat.size(inside, clean), changed.sum(1).float())
+    assert (changed.sum(1) == min(epsilon, 20)).all()
+    weight = (far - clean).square().sum(1).flatten(1)
+    for kept, strength in zip(changed, weight, strict=True):
+        if 0 < epsilon < 20:
+            assert strength[kept].min() >= strength[~kept].max()
+    begun = threat.start(clean, Noise.of_images(clean, 0))
+    assert (threat.size(begun, clean) == min(epsilon, 20)).all()
+
+
+def test_l0_ascent_takes_the_pixels_that_gain_most() -> None:
+    threat = catalog.make("l0(3)", "threats")
+    images = torch.full((1, 2, 2, 3), 0.5)
+    gradient = torch.tensor([[1.0, -4.0, 0.0], [2.0, 0.5, 0.0]]).view(1, 1, 2, 3).repeat(1, 2, 1, 1)
+    moved = threat.ascend(images, gradient, 2.0)
+    assert moved[0, :, 0, 1].tolist() == [0.0, 0.0]
+    assert moved[0, :, 1, 0].tolist() == [1.0, 1.0]
+    assert threat.size(moved, images).item() == 2
