@@ -7,6 +7,7 @@ Threats, and the attacks that look for the smallest change, share these.
 from __future__ import annotations
 
 import math
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -15,6 +16,10 @@ TINY = 1e-20
 """Below this a vector has no direction; far under the smallest useful gradient, far over float32's underflow."""
 
 
+@overload
+def each(values: Tensor, like: Tensor) -> Tensor: ...
+@overload
+def each(values: Tensor | float, like: Tensor) -> Tensor | float: ...
 def each(values: Tensor | float, like: Tensor) -> Tensor | float:
     """(B,) as (B, 1, 1, 1), to meet each sample with its own value; a plain number passes through."""
     return values.view(-1, *[1] * (like.ndim - 1)) if isinstance(values, Tensor) and values.ndim else values

@@ -3,10 +3,10 @@
 Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack" (ICML 2020), section 3:
     argmin ‖z − x‖_p   with   ⟨w, z⟩ = ⟨w, x⟩ + b,  z in [0, 1]^d
 Each coordinate that helps goes the same way, so it is one number a sample that is looked for. Under L1 the coordinates
-of the largest slopes are filled one after the other: a sort. Under L2 and L∞ coordinate i moves by min(λ u_i, r_i), with
-r_i its room to the wall and u = |w| or 1, and λ is the root of an increasing, concave, piecewise linear function. Newton's
-method from the left never passes that root and ends on it after finitely many steps; for 3,072 coordinates those few
-passes cost a fraction of the sort that the paper finds λ by.
+of the largest slopes are filled one after the other: a sort. Under L2 and L∞ coordinate i moves by min(λ u_i, r_i),
+with r_i its room to the wall and u = |w| or 1, and λ is the root of an increasing, concave, piecewise linear function.
+Newton's method from the left never passes that root and ends on it after finitely many steps; for 3,072 coordinates
+those few passes cost a fraction of the sort that the paper finds λ by.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def reach(images: Tensor, slope: Tensor, rise: Tensor, p: float) -> Tensor:
     gain, room, want = toward.abs().flatten(1), wall.flatten(1), rise.abs()  # (B, N), (B, N), (B,)
     # In units of the largest slope: sums of squares of very small slopes would underflow in float32.
     peak = gain.amax(1, keepdim=True).clamp_min(balls.TINY)
-    gain, want = gain / peak, want / peak.squeeze(1)
+    gain = gain / peak
+    want = torch.minimum(want / peak.squeeze(1), (gain * room).sum(1))  # no more than the box holds
     if p == 1:
         moved = _fill(gain, room, want)
     elif p in (2, math.inf):

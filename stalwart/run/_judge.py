@@ -17,7 +17,9 @@ SLACK = 1e-6
 
 
 OUTWARD = (1.0, 1.01, 1.03, 1.06, 1.12, 1.25, 1.5)
-"""How far a smallest change is lengthened where rounding has undone it, until it stands."""
+"""How far a smallest change is lengthened where rounding to 8 bits has undone it, until it stands."""
+NUDGES = (1.0, 1 + 1e-5, 1 + 1e-4, 1 + 1e-3)
+"""The same where nothing is rounded but float32 itself."""
 
 
 class Ledger:
@@ -114,20 +116,40 @@ def judge_clean(ledger: Ledger) -> Tensor:
 
 def search(ledger: Ledger, solver: Attack, seed: int) -> None:
     """Attack what is not wrong already and judge what came."""
+    conclude(ledger, solve(ledger, solver, ledger.threat, seed), seeks_least(solver))
+
+
+def solve(ledger: Ledger, solver: Attack, threat: Threat, seed: int) -> Tensor:
+    """(b, C, H, W) what the attack gives within `threat`, or the clean image of a sample that is wrong already."""
+    last = ledger.clean.clone()
+    live = (~ledger.reached).nonzero().squeeze(1)
+    if not len(live) or threat.epsilon <= 0:
+        return last
+    clean = ledger.clean[live]
+    judged = Judged(ledger.goal.select(live), ledger, live, seeks_least(solver))
+    given = solver(clean, judged, threat, Noise.of_images(clean, seed))
+    if given.shape != clean.shape:
+        raise ContractError(
+            f"{spell(solver)} must give images of shape {tuple(clean.shape)}. Got {tuple(given.shape)}."
+        )
+    last[live] = given.to(last.dtype)
+    return last
+
+
+def conclude(ledger: Ledger, last: Tensor, least: bool) -> None:
+    """Judge an attack's answers (b, C, H, W); smallest changes, once more and once more where rounding undid them."""
     live = (~ledger.reached).nonzero().squeeze(1)
     if not len(live) or ledger.threat.epsilon <= 0:
         return
-    clean = ledger.clean[live]
-    least = seeks_least(solver)
-    judged = Judged(ledger.goal.select(live), ledger, live, least)
-    last = solver(clean, judged, ledger.threat, Noise.of_images(clean, seed))
-    if last.shape != clean.shape:
-        raise ContractError(f"{spell(solver)} must give images of shape {tuple(clean.shape)}. Got {tuple(last.shape)}.")
-    for factor in OUTWARD if least and ledger.bits is not None else (1.0,):
-        left = (~ledger.reached[live]).nonzero().squeeze(1)
+    ledger.judge(last[live], live)
+    if not least:
+        return
+    room = ledger.threat.size(last, ledger.clean) <= limit(ledger.threat)  # beyond ε no lengthening is of use
+    for factor in (NUDGES if ledger.bits is None else OUTWARD)[1:]:
+        left = (~ledger.reached & room).nonzero().squeeze(1)
         if not len(left):
             break
-        ledger.judge(clean[left] + (last[left] - clean[left]) * factor if factor > 1 else last[left], live[left])
+        ledger.judge(ledger.clean[left] + (last[left] - ledger.clean[left]) * factor, left)
 
 
 def seeks_least(solver: Attack) -> bool:

@@ -1,4 +1,7 @@
-"""One attack on one split at several radii, smallest first: what falls at a small one is not attacked again."""
+"""One attack on one split at several radii, smallest first: what falls at a small one is not attacked again.
+
+An attack for the smallest change runs once, and its answers are judged at each radius.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from stalwart.core.contracts import Attack, Batch, Event, Threat
 from stalwart.core.freeze import frozen
 from stalwart.core.spelling import spell
 from stalwart.core.statistics import wilson
-from stalwart.run._judge import Ledger, doubts, judge_clean, search
+from stalwart.run._judge import Ledger, conclude, doubts, judge_clean, search, seeks_least, solve
 from stalwart.run._subject import Subject
 
 SHOWN = 12
@@ -73,6 +76,7 @@ class Sweep:
         whole = self.subject.task.goal(self.subject.model, batch.targets, self.goal)
         fallen = torch.full((len(batch.images),), len(self.radii) + 1, device=device)
         live = torch.arange(len(batch.images), device=device)
+        least: Tensor | None = None  # an attack for the smallest change runs once, for all radii
         with frozen(self.subject.model):
             for level, radius in enumerate((0.0, *self.radii)):
                 threat = replace(self.threat, epsilon=radius)  # type: ignore[type-var]
@@ -80,10 +84,17 @@ class Sweep:
                 if level == 0:
                     judge_clean(ledger)
                 else:
-                    search(ledger, self.solver, self.seed)
+                    if not seeks_least(self.solver):
+                        search(ledger, self.solver, self.seed)
+                    else:
+                        if least is None:
+                            widest = replace(self.threat, epsilon=self.radii[-1])  # type: ignore[type-var]
+                            least = solve(ledger, self.solver, widest, self.seed)
+                        conclude(ledger, least, least=True)
                     self._keep(ledger, batch, live, level)
                 fallen[live[ledger.reached]] = level
                 self._count(ledger)
+                least = None if least is None else least[~ledger.reached]
                 live = live[~ledger.reached]
                 if not len(live):
                     break
