@@ -22,5 +22,10 @@ class bpda:
     attack: Attack = "pgd(steps=20)"  # type: ignore[assignment]
     """The attack that climbs."""
 
+    @property
+    def least(self) -> bool:
+        """Whether the attack within looks for the smallest change."""
+        return bool(getattr(self.attack, "least", False))
+
     def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
         return self.attack(clean, goal.on(differentiable(goal.model)), threat, noise)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Attack, Goal, Threat, Verdict
+from stalwart.core.queries import quiet
 from stalwart.core.rng import Noise
 
 
@@ -27,37 +28,44 @@ class eot:
     n: Annotated[int, at_least(1)] = 10
     """Forward passes of each look."""
 
+    @property
+    def least(self) -> bool:
+        """Whether the attack within looks for the smallest change."""
+        return bool(getattr(self.attack, "least", False))
+
     def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
-        return self.attack(clean, _Mean(goal, self.n), threat, noise)
+        return self.attack(clean, _Mean(goal, self.n, silent=self.least), threat, noise)
 
 
 class _Mean:
-    """A goal's mean over several passes."""
+    """A goal's mean over several passes. `silent`: nothing is handed to the judge."""
 
-    def __init__(self, goal: Goal, n: int) -> None:
-        self.goal, self.n = goal, n
+    def __init__(self, goal: Goal, n: int, silent: bool = False) -> None:
+        self.goal, self.n, self.silent = goal, n, silent
 
     @property
     def model(self) -> nn.Module:
         return self.goal.model
 
     def on(self, model: nn.Module) -> _Mean:
-        return _Mean(self.goal.on(model), self.n)
+        return _Mean(self.goal.on(model), self.n, self.silent)
+
+    def unjudged(self) -> _Mean:
+        return _Mean(quiet(self.goal), self.n, silent=True)
 
     def select(self, index: Tensor) -> _Mean:
-        return _Mean(self.goal.select(index), self.n)
+        return _Mean(self.goal.select(index), self.n, self.silent)
 
     def __call__(self, images: Tensor) -> Verdict:
         # One look alone proves nothing of a random model: the runner judges where all n agree, and only there.
-        quiet = getattr(self.goal, "unjudged", None)
-        look_at = self.goal if quiet is None else quiet()
+        look_at = quiet(self.goal)
         looks = [look_at(images) for _ in range(self.n)]
         loss = torch.stack([look.loss for look in looks]).mean(0)
         reached: Tensor | None = None
         if all(look.reached is not None for look in looks):
             reached = torch.stack([look.reached for look in looks if look.reached is not None]).all(0)
             agreed = reached.nonzero().squeeze(1)
-            if quiet is not None and len(agreed):
+            if not self.silent and look_at is not self.goal and len(agreed):
                 with torch.no_grad():
                     judged = self.goal.select(agreed)(images[agreed].detach()).reached
                 assert judged is not None
