@@ -14,6 +14,7 @@ from stalwart.run._audit.structure import logarithm
 ONE_STEP = "fgsm()"
 USUAL = "pgd(steps=20)"
 LONG = "pgd(steps=100)"
+RIVALS = "swift(steps=30, targets=3)"
 BLACK_BOX = "square(queries=500)"
 DRAWS = 8
 """Forward passes that an attack on a random model averages over."""
@@ -30,6 +31,7 @@ def again(case: Case, faults: set[str]) -> Iterator[Check]:
             yield _guarded(functools.partial(_other_loss, kind=kind), case)
     yield _guarded(_restart, case)
     yield _guarded(_longer, case)
+    yield _guarded(_rivals, case)
     if "probabilities" in faults:
         yield _guarded(_as_logits, case)
     if faults & {"random-forward", "dropout-at-test"}:
@@ -87,6 +89,10 @@ def _restart(case: Case) -> Check:
 def _longer(case: Case) -> Check:
     gained = int(case.rerun(LONG, "margin" if "margin" in case.kinds() else None).sum())
     return _compare(case, "longer", LONG, "A hundred steps", gained)
+
+
+def _rivals(case: Case) -> Check:
+    return _compare(case, "rivals", RIVALS, "Climbing towards one rival after the other", int(case.rerun(RIVALS).sum()))
 
 
 def _as_logits(case: Case) -> Check:
