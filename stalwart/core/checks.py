@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stalwart.core.contracts import Attack, Examples, Info, Sample, Source, Task, Threat, Verdict
+from stalwart.core import shielding
+from stalwart.core.contracts import Attack, Examples, Info, Sample, Shield, Source, Task, Threat, Verdict
 from stalwart.core.errors import ContractError
 from stalwart.core.freeze import frozen
 from stalwart.core.rng import Noise, generator
@@ -296,3 +297,39 @@ def _equal(a: Any, b: Any) -> bool:
 def _expect(good: bool, expected: str, came: object) -> None:
     if not good:
         raise ContractError(f"{expected}. Got {came!r}.")
+
+
+def shield(shield: Shield) -> None:
+    """Check that a shield keeps its contract: outputs, the model left as it was, a twin that has slopes.
+
+    Raises:
+        ContractError: it says what was expected of whom and what came.
+    """
+    who = f"shield {shield!r}"
+    _expect(isinstance(shield.masks, bool), f"{who}: masks must be True or False", shield.masks)
+    images = torch.rand(3, 3, 12, 10, generator=generator("check", "shield"))
+    kept = images.clone()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        inner = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(90, 4)).eval()
+    before = {name: value.clone() for name, value in inner.state_dict().items()}
+    plain = inner(images).detach()
+    model = shield(inner).eval()
+    _expect(isinstance(model, nn.Module), f"{who}: must give a module", type(model).__name__)
+    _expect(model is not inner and shielding.shielded(model), f"{who}: must build on Shielded", type(model).__name__)
+    shielding.reseed(model, 0)
+    found = model(images).detach()
+    _expect(found.shape == plain.shape, f"{who}: outputs must keep the shape {tuple(plain.shape)}", tuple(found.shape))
+    _expect(bool(found.isfinite().all()), f"{who}: outputs must be finite", "NaN or infinity")
+    _expect(torch.equal(images, kept), f"{who}: must not write into the images", "other values")
+    same = all(torch.equal(value, before[name]) for name, value in inner.state_dict().items())
+    _expect(same and torch.equal(inner(images).detach(), plain), f"{who}: must leave the model as it is", "a change")
+    again = model(images).detach()
+    said = shielding.random(model)
+    _expect(torch.equal(found, again) != said, f"{who}: random must say whether two passes may differ", said)
+    shielding.reseed(model, 0)
+    _expect(torch.equal(model(images).detach(), found), f"{who}: reseed must bring the same numbers back", "others")
+    x = images.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(shielding.differentiable(model)(x)[:, 0].sum(), x)
+    flat = (slope.flatten(1).abs().amax(1) == 0).sum()
+    _expect(bool(slope.isfinite().all()) and not int(flat), f"{who}: the twin must have a slope at each image", "none")

@@ -303,6 +303,31 @@ class Shield(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """What is proven of a batch of images."""
+
+    prediction: Tensor
+    """(B,) int64: the class that the shielded model gives; −1 where it abstains."""
+    radius: Tensor
+    """(B,) float64: no change smaller than this, in the L2 norm over all pixels and channels, changes it; 0 where it
+    abstains."""
+
+
+@runtime_checkable
+class Certifying(Shield, Protocol):
+    """A shield that can prove what it withstands."""
+
+    @property
+    def alpha(self) -> float:
+        """The probability at most that one image's certificate is wrong."""
+        ...
+
+    def certify(self, model: nn.Module, images: Tensor, noise: Noise) -> Certificate:
+        """Certificates of the shielded `model` at images (B, C, H, W). `model` itself comes without the shield."""
+        ...
+
+
 @runtime_checkable
 class Detector(Protocol):
     """Tells whether an input was tampered with, as the user names it: ``mahalanobis()``."""
