@@ -2,9 +2,9 @@
 
 The bare loop runs the same model, batch size and optimizer over batches that lie ready as floats; ours also gathers
 each batch, converts it from uint8, sets the learning rate, checks the loss and reports. Both keep torch's plain layout
-and float32, so that nothing but the loop differs. Rounds of the two alternate and the fastest round of each counts. On a
-CPU the clock is processor time over all threads, which other work on the machine hardly touches; on an accelerator it is
-wall time.
+and float32, so that nothing but the loop differs. Rounds of the two alternate and the fastest round of each counts. On
+a CPU the clock is processor time over all threads, which other work on the machine hardly touches; on an accelerator it
+is wall time.
 
     python benchmarks/train_overhead.py [--rounds 5] [--device cpu]
 """
