@@ -116,8 +116,12 @@ def test_predict_names_or_skips_a_file_that_is_no_image(place: Path, tmp_path: P
 
 def test_attack_and_report(place: Path) -> None:
     words = ("--attack", "fgsm()", "--attack", "pgd(steps=3)", "--threat", "linf(0.1)", "--threat", "l2(1)")
-    said = events(good(stalwart("attack", "runs/a", *words, "--limit", "60", "--json", cwd=place)))
-    results = [event for event in said if event["kind"] == "result"]
+    said = events(good(stalwart("attack", "runs/a", *words, "--limit", "60", "--audit", "10", "--json", cwd=place)))
+    ended = [event for event in said if event["kind"] == "result"]
+    audits = [event for event in ended if event["what"] == "audit"]
+    assert [(a["threat"], a["n"]) for a in audits] == [("linf(0.1)", 10), ("l2(1.0)", 10)]
+    assert all(a["verdict"] in ("trusted", "doubtful", "broken") for a in audits)
+    results = [event for event in ended if event["what"] == "attack"]
     assert {(r["attack"], r["threat"]) for r in results} == {
         (attack, threat) for attack in ("fgsm()", "pgd(steps=3)") for threat in ("linf(0.1)", "l2(1.0)")
     }
