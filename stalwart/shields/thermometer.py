@@ -18,8 +18,7 @@ class thermometer:
     Buckman et al., "Thermometer encoding: one hot way to resist adversarial examples" (ICLR 2018), section 3. The paper
     trains a network on the code. Around a model that is trained already, the reader's weights are all 1 / levels and it
     decodes, so the model sees the image rounded to levels + 1 values: the same as `bitdepth`, and no more than that.
-    The paper's form is had by training through it: `--model "shielded(convnet(), thermometer())"`, where the reader
-    learns with the rest (one learned curve a colour, a narrower first layer than the paper's).
+    The paper's form would be had by training through it, which is not offered yet.
 
     Masking: a bit has no slope. The twin's slope is that of a code with ramps in place of steps, as in Athalye et al.
     (ICML 2018), section 5.2.1.
