@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stalwart.run.attack import attack_run as attack_run
     from stalwart.run.audit import audit as audit
     from stalwart.run.audit import audit_run as audit_run
+    from stalwart.run.certify import certify as certify
     from stalwart.run.evaluate import evaluate as evaluate
     from stalwart.run.predict import predict as predict
     from stalwart.run.report import report as report
@@ -34,6 +35,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "attack_run": ("stalwart.run.attack", "attack_run"),
     "audit": ("stalwart.run.audit", "audit"),
     "audit_run": ("stalwart.run.audit", "audit_run"),
+    "certify": ("stalwart.run.certify", "certify"),
     "check": ("stalwart.core.checks", None),
     "evaluate": ("stalwart.run.evaluate", "evaluate"),
     "load": ("stalwart.store.checkpoint", "load"),
@@ -49,6 +51,7 @@ __all__ = [
     "attack_run",
     "audit",
     "audit_run",
+    "certify",
     "check",
     "evaluate",
     "load",

@@ -90,6 +90,13 @@ app.command(
         "stalwart audit runs/a", 'stalwart audit runs/a --attack "pgd(steps=50)" --threat "l2(0.5)" --limit 200'
     ),
 )(work.audit)
+app.command(
+    "certify",
+    epilog=_epilog(
+        'stalwart certify runs/a --shield "smoothing(sigma=0.25)"',
+        'stalwart certify runs/a --shield "smoothing(sigma=0.5, samples=10000)" --limit 500',
+    ),
+)(work.certify)
 app.command("report", epilog=_epilog("stalwart report runs/a", "stalwart report runs/plain runs/hard"))(work.report)
 
 

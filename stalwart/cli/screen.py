@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from stalwart.cli import defences
 from stalwart.cli.figures import number, seconds, share
 
 if TYPE_CHECKING:  # importing it at run time would import PyTorch
@@ -47,6 +48,7 @@ class Screen:
         self._saved: dict[str, None] = {}
         self._predictions: list[Mapping[str, Any]] = []
         self._attacks: list[Mapping[str, Any]] = []
+        self._shields: list[Mapping[str, Any]] = []
         self._audits: list[Mapping[str, Any]] = []
         self._results: list[Mapping[str, Any]] = []
 
@@ -69,6 +71,8 @@ class Screen:
                 self._predictions.append(values)
             case "result" if values.get("kind") == "audit":
                 self._audits.append(values)
+            case "result" if values.get("kind") == "shield":
+                self._shields.append(values)
             case "result" if "robust_accuracy" in values:
                 self._attacks.append(values)
             case "result" if "run" not in values:  # the parts of a larger whole are in its report
@@ -81,10 +85,12 @@ class Screen:
             self.console.print(_prediction_table(self._predictions))
             self._results = []  # the table says it all, and warnings told of what was skipped
         for values in self._results:
-            for table in _result_tables(values):
+            for table in [*_result_tables(values), *defences.tables(values)]:
                 self.console.print(table)
         if self._attacks:
             self.console.print(_attack_table(self._attacks))
+        if self._shields:
+            self.console.print(defences.shields(self._shields))
         for values in self._audits:
             self.console.print(_audit_table(values, whole=len(self._audits) == 1))
         for path in self._saved:
@@ -102,7 +108,9 @@ class Screen:
         self._shown_at = time.monotonic()
         if self.quiet:
             return
-        spelled = [str(values[key]) for key in ("data", "model", "objective", "attack", "threat") if values.get(key)]
+        spelled = [
+            str(values[key]) for key in ("data", "model", "objective", "attack", "threat", "shield") if values.get(key)
+        ]
         amount = f"{values['total']:,} {values.get('unit', '')}".strip() if values.get("total") else ""
         self._print(Text.assemble((str(values.get("what", "")), "bold"), "  ", "  ".join([*spelled, amount])))
         if self.console.is_terminal:

@@ -30,6 +30,10 @@ Data = Annotated[
 ]
 Split = Annotated[str, typer.Option("--split", help="Which split: test, val or train.")]
 Checkpoint = Annotated[str, typer.Option("--checkpoint", help="Which of the run's models: best or last.")]
+Shield = Annotated[
+    str | None,
+    typer.Option("--shield", help="Put a shield around the model, as `stalwart list shields` spells them."),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many images, drawn by a fixed seed.")]
 Sample = Annotated[int, typer.Option("--limit", min=0, help="Only so many images, drawn by a fixed seed; 0 for all.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that read image files; 0: this one.")]
@@ -43,6 +47,7 @@ def evaluate(
     data: Data = None,
     split: Split = "test",
     checkpoint: Checkpoint = "best",
+    shield: Shield = None,
     tta: Annotated[bool, typer.Option("--tta", help="Average over flips and shifts of each image.")] = False,
     limit: Limit = None,
     batch: BatchSize = 256,
@@ -60,6 +65,7 @@ def evaluate(
         data=data,
         split=split,
         checkpoint=checkpoint,
+        shield=shield,
         tta=tta,
         limit=limit,
         batch=batch,
@@ -74,6 +80,7 @@ def predict(
     run: Run,
     inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.", show_default=False)],
     checkpoint: Checkpoint = "best",
+    shield: Shield = None,
     batch: BatchSize = 64,
     device: Device = "auto",
     skip_bad: SkipBad = False,
@@ -85,7 +92,7 @@ def predict(
     """Say what is on images: one line each, with the model's confidence."""
     from stalwart.run.predict import predict as runner
 
-    events = runner(run, inputs, checkpoint=checkpoint, batch=batch, device=device, skip_bad=skip_bad)
+    events = runner(run, inputs, checkpoint=checkpoint, shield=shield, batch=batch, device=device, skip_bad=skip_bad)
     play(iter(events), as_json=as_json, quiet=quiet, json_kinds=("prediction",))
 
 
@@ -102,6 +109,7 @@ def attack(
     goal: Annotated[
         str, typer.Option("--goal", help="The loss to raise: cross_entropy, margin or dlr. Empty: the task's usual.")
     ] = "",
+    shield: Shield = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of random starts.")] = 0,
     data: Data = None,
     split: Split = "test",
@@ -125,6 +133,7 @@ def attack(
         attacks or [_ATTACK],
         threats or [_THREAT],
         goal=goal,
+        shield=shield,
         seed=seed,
         data=data,
         split=split,
@@ -171,6 +180,42 @@ def audit(
         checkpoint=checkpoint,
         limit=limit,
         device=device,
+        skip_bad=skip_bad,
+    )
+    play(iter(events), as_json=as_json, quiet=quiet)
+
+
+def certify(
+    run: Run,
+    shield: Annotated[
+        str, typer.Option("--shield", help="A shield that can prove something: smoothing.")
+    ] = "smoothing(sigma=0.25)",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the noise.")] = 0,
+    data: Data = None,
+    split: Split = "test",
+    checkpoint: Checkpoint = "best",
+    limit: Sample = 100,
+    batch: BatchSize = 32,
+    device: Device = "auto",
+    workers: Workers = 0,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prove what a smoothed model withstands: certified accuracy against the L2 radius of the change."""
+    from stalwart.run.certify import certify as runner
+
+    events = runner(
+        run,
+        shield,
+        data=data,
+        split=split,
+        checkpoint=checkpoint,
+        limit=limit or None,
+        seed=seed,
+        batch=batch,
+        device=device,
+        workers=workers,
         skip_bad=skip_bad,
     )
     play(iter(events), as_json=as_json, quiet=quiet)

@@ -56,6 +56,9 @@ class Shielded(nn.Module):
     random = False
     """Whether two passes of one image may differ: an attacker then averages over several (`eot`)."""
 
+    expects = False
+    """Whether one pass is itself a mean over draws."""
+
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
@@ -115,6 +118,11 @@ def shielded(model: nn.Module) -> bool:
 def random(model: nn.Module) -> bool:
     """Whether a shield in the model draws random numbers, so that an attacker must average over forwards."""
     return any(shield.random for shield in _shields(model))
+
+
+def expects(model: nn.Module) -> bool:
+    """Whether every shield that draws gives a mean over its draws, so that its own twin is averaged already."""
+    return all(shield.expects for shield in _shields(model) if shield.random)
 
 
 def reseed(model: nn.Module, seed: int) -> None:

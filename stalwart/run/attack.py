@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from stalwart.core import catalog
-from stalwart.core.contracts import Attack, AttackResult, Event, Task, Threat
+from stalwart.core.contracts import Attack, AttackResult, Event, Shield, Task, Threat
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.spelling import spell
 from stalwart.run._judge import Ledger, doubts, eight_bit, judge_clean, search
 from stalwart.run._subject import open_subject
 from stalwart.run._sweep import Sweep, swept
+from stalwart.run._three import three
 from stalwart.run.audit import audit_run
 
 
@@ -148,6 +149,7 @@ def attack_run(
     attacks: Sequence[str | Attack] = ("pgd(steps=20)",),
     threats: Sequence[str | Threat] = ("linf(8/255)",),
     *,
+    shield: str | Shield | None = None,
     data: Any = None,
     split: str = "test",
     checkpoint: str = "best",
@@ -168,6 +170,8 @@ def attack_run(
 
     Args:
         path: the run folder.
+        shield: put this shield around the model, and say of each pair how much stands without it, under the attack as
+            it is, and under one that knows the shield (`run/_three.py`). Shielded models are not audited.
         limit: at most so many images, drawn by a fixed seed; None for the whole split.
         audit: audit the lowest figure of each threat on so many images (`run/audit.py`); 0: do not.
         radii: the radii as shares of each threat's ε, in (0, 1]; 1 is always among them.
@@ -192,22 +196,39 @@ def attack_run(
     subject = open_subject(path, data=data, split=split, checkpoint=checkpoint, limit=limit, device=device)
     batches = subject.batches(batch, workers=workers, skip_bad=skip_bad)
     pairs = [(solver, threat) for threat in sets for solver in solvers]
-    total = batches.count * len(pairs)
-    yield Event("start", {"what": "attack", "total": total, "unit": "images", "data": subject.data, "split": split})
+    around: Shield | None = None if shield is None else catalog.make(shield, "shields")
+    total = batches.count * len(pairs) * (1 if around is None else 3)
+    start = {"what": "attack", "total": total, "unit": "images", "data": subject.data, "split": split}
+    yield Event("start", start if around is None else {**start, "shield": spell(around)})
     for line in batches.skipped:
         yield Event("warning", {"message": f"left out {line}"})
+    about = {"split": split, "checkpoint": checkpoint, "data": subject.data}
+    if around is not None:
+        for number, (solver, threat) in enumerate(pairs):
+            levels = [share * threat.epsilon for share in shares]
+            for event in three(
+                subject, around, solver, threat, levels, batches, goal=goal, seed=seed,
+                before=3 * number * batches.count, total=total,
+            ):  # fmt: skip
+                if event.kind != "result":
+                    yield event
+                    continue
+                found = {**event.values, **about}
+                name = _name("shield", f"{found['shield']}-{found['attack']}-{found['threat']}-{goal}")
+                yield Event("note", {"message": found["says"]})
+                yield Event("saved", {"path": str(subject.folder.write_result(name, found))})
+                yield Event("result", found)
+        return
     strongest: dict[str, tuple[float, Attack, Threat]] = {}
     for number, (solver, threat) in enumerate(pairs):
         sweep = Sweep(subject, solver, threat, [share * threat.epsilon for share in shares], goal=goal, seed=seed)
         begun = time.perf_counter()
         yield from swept(sweep, batches, number * batches.count, total)
         result = sweep.result(time.perf_counter() - begun)
-        result |= {"split": split, "checkpoint": checkpoint, "data": subject.data}
+        result |= about
         for warning in result["warnings"]:
             yield Event("warning", {"message": f"{result['attack']} under {result['threat']}: {warning}"})
-        name = "attack-" + re.sub(r"[^a-z0-9.]+", "-", f"{result['attack']}-{result['threat']}-{goal}".lower()).strip(
-            "-"
-        )
+        name = _name("attack", f"{result['attack']}-{result['threat']}-{goal}")
         tensors = sweep.pictures() if sweep.found else None
         written = subject.folder.write_result(name, result, tensors)
         yield Event("saved", {"path": str(written)})
@@ -219,3 +240,8 @@ def attack_run(
             path, solver, threat, data=data, split=split, checkpoint=checkpoint, goal=goal, limit=audit, seed=seed,
             device=device, skip_bad=skip_bad,
         )  # fmt: skip
+
+
+def _name(kind: str, text: str) -> str:
+    """What a result's file is called."""
+    return f"{kind}-" + re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stalwart.core.contracts import Event
+from stalwart.core import catalog
+from stalwart.core.contracts import Event, Shield
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
+from stalwart.core.spelling import spell
 from stalwart.run._subject import open_subject
 
 
@@ -51,6 +54,7 @@ def evaluate(
     data: Any = None,
     split: str = "test",
     checkpoint: str = "best",
+    shield: str | Shield | None = None,
     tta: bool = False,
     limit: int | None = None,
     batch: int = 256,
@@ -65,6 +69,7 @@ def evaluate(
         data: another source than the run's own, with the same classes.
         split: 'train', 'val' or 'test'.
         checkpoint: 'best' or 'last'.
+        shield: put this shield around the model; the figures are then kept as `results/shielded-<split>-<shield>.json`.
         tta: average over the mirror image and one-pixel shifts (test-time augmentation).
         limit: at most so many images.
 
@@ -79,10 +84,15 @@ def evaluate(
     subject = open_subject(path, data=data, split=split, checkpoint=checkpoint, limit=limit, device=device)
     batches = subject.batches(batch, workers=workers, skip_bad=skip_bad)
     total = batches.count
-    yield Event("start", {"what": "evaluate", "total": total, "unit": "images", "data": subject.data, "split": split})
+    around: Shield | None = None if shield is None else catalog.make(shield, "shields")
+    spelled = {} if around is None else {"shield": spell(around)}
+    start = {"what": "evaluate", "total": total, "unit": "images", "data": subject.data, "split": split}
+    yield Event("start", {**start, **spelled})
     for line in batches.skipped:
         yield Event("warning", {"message": f"left out {line}"})
-    model: nn.Module = Averaged(subject.model) if tta else subject.model
+    model: nn.Module = subject.model if around is None else around(subject.model)
+    if tta:
+        model = Averaged(model)
     metric = subject.task.metric(subject.examples.info)
     begun = time.perf_counter()
     done, right_now = 0, begun
@@ -97,7 +107,8 @@ def evaluate(
                 yield Event("progress", {"done": done, "total": total, "unit": "images", "rate": rate, "left_s": left})
     figures = metric.compute()
     result = {
-        "kind": "evaluate",
+        "kind": "evaluate" if around is None else "evaluate-shielded",
+        **spelled,
         "split": split,
         "checkpoint": checkpoint,
         "data": subject.data,
@@ -108,6 +119,9 @@ def evaluate(
         "intervals": figures.pop("intervals", {}),
         "figures": figures,
     }
-    written = subject.folder.write_result(f"evaluate-{split}", result)
+    name = f"evaluate-{split}"
+    if around is not None:
+        name = f"shielded-{split}-" + re.sub(r"[^a-z0-9.]+", "-", spell(around).lower()).strip("-")
+    written = subject.folder.write_result(name, result)
     yield Event("saved", {"path": str(written)})
     yield Event("result", result)

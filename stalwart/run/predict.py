@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stalwart.core import catalog
-from stalwart.core.contracts import Event, Info, Task
+from stalwart.core.contracts import Event, Info, Shield, Task
 from stalwart.core.device import pick
 from stalwart.core.errors import DataError, InputError
 from stalwart.core.freeze import frozen
@@ -30,6 +30,7 @@ def predict(
     inputs: Sequence[str | Path],
     *,
     checkpoint: str = "best",
+    shield: str | Shield | None = None,
     batch: int = 64,
     device: str = "auto",
     skip_bad: bool = False,
@@ -40,6 +41,7 @@ def predict(
         path: a run folder; or a checkpoint folder, and then `checkpoint` is not looked at.
         inputs: image files, and folders, whose images are taken with those of the folders within, by name.
         checkpoint: 'best' or 'last'.
+        shield: put this shield around the model.
         batch: images at a time; one batch of images is in memory, however many files there are.
         skip_bad: warn of files that cannot be read, and go on, where otherwise the first one is an error.
 
@@ -60,6 +62,8 @@ def predict(
         folder = folder / checkpoint
     model = checkpoints.load(folder, device=str(place))
     card: dict[str, Any] = model.card  # type: ignore[assignment]
+    if shield is not None:
+        model = catalog.make(shield, "shields")(model)
     task: Task = catalog.make(card["task"], "tasks")
     signature = checkpoints.signature_of(card)
     info = Info(

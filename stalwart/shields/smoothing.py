@@ -66,6 +66,7 @@ class smoothing:
 
 class _Voting(Shielded):
     random = True
+    expects = True
 
     def __init__(self, inner: nn.Module, sigma: float, n: int, stream: Stream) -> None:
         super().__init__(inner)
