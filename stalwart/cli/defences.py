@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
@@ -12,24 +12,26 @@ from rich.text import Text
 from stalwart.cli.figures import seconds, share
 
 
-def shields(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row for each attack on a shielded model: clean, without the shield, with it by either attacker."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Accuracy, with 95 % intervals", title_justify="left")
-    for name in ("shield", "attack", "threat"):
-        table.add_column(name, overflow="fold")
-    for name in ("images", "clean", "attacked without it", "naive attack", "adaptive attack", "time"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        three = [row[name] for name in ("without", "naive", "adaptive")]
-        kind = "masks" if row.get("masks") else "certified" if row.get("certifies") else ""
+def shields(values: Mapping[str, Any]) -> Table:
+    """A shielded model under attack: a row for each attacker, who meets it bare, does not know the shield, or does."""
+    kind = " (masks)" if values.get("masks") else " (certified)" if values.get("certifies") else ""
+    title = Text.assemble(
+        ("Shield: ", "bold"),
+        f"{values['shield']}{kind}  under {values['threat']}; {values['n']:,} images, clean "
+        f"{share(values['clean_accuracy'])}",
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.add_column("attack", no_wrap=True)
+    table.add_column("as spelled", overflow="fold")
+    table.add_column("accuracy, with its 95 % interval", justify="right")
+    table.add_column("time", justify="right", no_wrap=True)
+    for name, called in (("without", "without the shield"), ("naive", "naive"), ("adaptive", "adaptive")):
+        found = values[name]
         table.add_row(
-            Text(f"{row['shield']}" + (f" ({kind})" if kind else "")),
-            Text(str(row["attack"])),
-            Text(str(row["threat"])),
-            f"{row['n']:,}",
-            share(row["clean_accuracy"]),
-            *(share(found["robust_accuracy"], found["interval"]) for found in three),
-            seconds(sum(float(found["seconds"]) for found in three)),
+            Text(called),
+            Text(str(found["attack"])),
+            share(found["robust_accuracy"], found["interval"]),
+            seconds(float(found["seconds"])),
         )
     return table
 

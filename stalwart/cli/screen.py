@@ -89,8 +89,8 @@ class Screen:
                 self.console.print(table)
         if self._attacks:
             self.console.print(_attack_table(self._attacks))
-        if self._shields:
-            self.console.print(defences.shields(self._shields))
+        for values in self._shields:
+            self.console.print(defences.shields(values))
         for values in self._audits:
             self.console.print(_audit_table(values, whole=len(self._audits) == 1))
         for path in self._saved:

@@ -39,8 +39,10 @@ def least_change(images: Tensor, slope: Tensor, rise: Tensor, p: float) -> Tenso
             for i in (
                 w.abs().argsort(descending=True).tolist()
             ):  # the dearest coordinates first, as a knapsack is filled
-                step = min(left / max(float(w[i].abs()), 1e-300), float(room[i]))
-                total, left = total + step, left - step * float(w[i].abs())
+                if not (pay := float(w[i].abs())):
+                    break  # what is left is rounding, which a coordinate that pays nothing would be spent on
+                step = min(left / pay, float(room[i]))
+                total, left = total + step, left - step * pay
             found.append(total)
             continue
         low, high = 0.0, 1e6
