@@ -48,7 +48,7 @@ class TrainingError(StalwartError, RuntimeError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint such as ``Did you mean 'pgd'?``; or the known names where nothing comes near."""
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return "Did you mean " + " or ".join(repr(c) for c in close) + "?"
