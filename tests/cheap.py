@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from stalwart.core import catalog
 
-SPELLED = {"square": "square(queries=50)", "apgd": "apgd(steps=20)", "swift": "swift(steps=10)", "eot": "eot(n=2)"}
+SPELLED = {
+    "square": "square(queries=50)",
+    "apgd": "apgd(steps=20)",
+    "swift": "swift(steps=10)",
+    "eot": "eot(n=2)",
+    "fab": "fab(steps=20)",
+}
 FEW_QUERIES = ("square",)
 """Those that are then too short to find what is there."""
 

@@ -74,7 +74,7 @@ class cw:
         origin, aim = record.clean, goal
         live = torch.arange(len(origin), device=origin.device)
         nearest = Nearest(2, self.rivals)
-        margin, gap, slope = look(origin, aim, "cw", nearest)
+        margin, gap, slope, _ = look(origin, aim, "cw", nearest)
         record.behind = margin
         c = SLACK * 2 * (self.confidence - gap).abs() / balls.norm(slope, 2).square().clamp_min(balls.TINY)
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
@@ -83,7 +83,7 @@ class cw:
             before, won = record.size[live], torch.zeros_like(c, dtype=torch.bool)
             for step in range(self.steps):
                 if search or step:
-                    margin, _, slope = look(origin + shift, aim, "cw", nearest)
+                    margin, _, slope, _ = look(origin + shift, aim, "cw", nearest)
                     record.offer(origin + shift, margin, live)
                     won |= margin > self.confidence
                 eta = self.step * FALL ** (step / max(self.steps - 1, 1))
@@ -111,7 +111,7 @@ class cw:
         spent = torch.zeros_like(low)
         bound, nearest = low, Nearest(math.inf, self.rivals)
         for total in range(self.searches * self.steps + 1):
-            margin, gap, slope = look(x, aim, "cw", nearest)
+            margin, gap, slope, _ = look(x, aim, "cw", nearest)
             if not total:
                 record.behind = margin
                 # Where the linear model crosses: gap = τ ‖slope‖₁.
@@ -149,7 +149,7 @@ class cw:
         cut = torch.full_like(record.size, 0.5)  # the share to take away next
         spent = torch.zeros_like(cut)
         for total in range(self.searches * self.steps + 1):
-            margin, _, slope = look(x, aim, "cw")
+            margin, _, slope, _ = look(x, aim, "cw")
             if not total:
                 record.behind = margin
             record.offer(x, margin, live)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -59,17 +61,29 @@ class Record:
         return self.size.isfinite()
 
 
-def look(images: Tensor, goal: Goal, who: str, nearest: Nearest | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass: the largest gap (B,); the gap (B,) and the slope (B, C, H, W) of the nearest rival.
+class View(NamedTuple):
+    """What one pass says of a batch of images."""
 
-    Without `nearest` that is the rival of the largest gap.
-    """
+    margin: Tensor
+    """(B,) the largest gap: above 0 where the goal is reached."""
+    gap: Tensor
+    """(B,) the nearest rival's gap."""
+    slope: Tensor
+    """(B, C, H, W) its slope."""
+    reached: Tensor
+    """(B,) bool: the goal's own word, which is the judge's where an ensemble asks."""
+
+
+def look(images: Tensor, goal: Goal, who: str, nearest: Nearest | None = None) -> View:
+    """One pass, forward and backward. Without `nearest` the rival is that of the largest gap."""
     x = images.detach().requires_grad_()
     with torch.enable_grad():
-        gaps = losses.gaps_of(goal(x), who)
+        verdict = goal(x)
+        gaps = losses.gaps_of(verdict, who)
         margin = losses.margin(gaps)
         gap, slope = (margin.detach(), slope_of(margin, x)) if nearest is None else nearest(gaps, x)
-    return margin.detach(), gap, slope
+    reached = margin.detach() > 0 if verdict.reached is None else verdict.reached
+    return View(margin.detach(), gap, slope, reached)
 
 
 def slope_of(value: Tensor, x: Tensor, keep: bool = False) -> Tensor:

@@ -23,6 +23,7 @@ WIDE = {1.0: "l1(75)", 2.0: "l2(9)", math.inf: "linf(1)"}
 SPELLED = {
     "cw()": (2.0, math.inf),
     "deepfool()": (1.0, 2.0, math.inf),
+    "fab(steps=20)": (1.0, 2.0, math.inf),
 }
 PAIRS = [pytest.param(attack, p, id=f"{attack}-L{p:g}") for attack, norms in SPELLED.items() for p in norms]
 
