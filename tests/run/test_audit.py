@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoo import BUILDERS, digits, learn, zoo
 
 import stalwart
+from stalwart.core import catalog
 from stalwart.core.errors import InputError
 
 THREAT = "linf(0.1)"
@@ -74,6 +75,17 @@ def test_a_batchnorm_that_uses_the_batch_is_named() -> None:
     found = stalwart.audit(model, *held_out(), "pgd(steps=3)", THREAT)
     assert found.verdict == "broken"
     assert "batch-mates" in found.faults
+
+
+@pytest.mark.parametrize("shield", ["bitdepth(3)", "resizepad(seed=1)"])
+def test_a_shield_is_attacked_by_one_who_knows_it(shield: str) -> None:
+    model = catalog.make(shield, "shields")(net("convolutional"))
+    found = stalwart.audit(model, *held_out(), "pgd(steps=10)", THREAT)
+    [check] = [check for check in found.checks if check.name == "through-shield"]
+    assert check.gained > 0
+    assert "bpda" in check.attack
+    assert found.verdict == "broken"
+    assert found.lowest < found.robust_accuracy
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from stalwart.core import catalog
 from stalwart.core.errors import InputError, SpellingError
+from stalwart.core.shielding import shielded
+from stalwart.core.spelling import spell
 from stalwart.run._audit.case import Case, Check, Outcome
 from stalwart.run._audit.structure import logarithm
+from stalwart.run._three import adaptive
 
 ONE_STEP = "fgsm()"
 USUAL = "pgd(steps=20)"
@@ -34,6 +38,8 @@ def again(case: Case, faults: set[str]) -> Iterator[Check]:
     yield _guarded(_rivals, case)
     if "probabilities" in faults:
         yield _guarded(_as_logits, case)
+    if shielded(case.model):
+        yield _guarded(_through_shield, case)
     if faults & {"random-forward", "dropout-at-test"}:
         yield _guarded(_averaged, case)
     yield _guarded(_black_box, case)
@@ -59,8 +65,6 @@ def _compare(case: Case, name: str, attack: str, what: str, gained: int) -> Chec
 
 
 def _rounding(case: Case) -> Check:
-    from stalwart.core.spelling import spell
-
     name = "rounding"
     if case.bits is None:
         return Check(name, "skipped", "The images are judged unrounded.")
@@ -98,6 +102,16 @@ def _rivals(case: Case) -> Check:
 def _as_logits(case: Case) -> Check:
     gained = int(case.rerun(USUAL, model=logarithm(case.model)).sum())
     return _compare(case, "as-logits", USUAL, "Climbing the logarithm of the probabilities", gained)
+
+
+def _through_shield(case: Case) -> Check:
+    """A shield must stand against one who knows it: gradients through its twin, averaged where it draws at random."""
+    attack = spell(adaptive(catalog.make(USUAL, "attacks"), case.model))
+    gained = int(case.rerun(attack).sum())
+    if gained > max(2, 0.05 * case.n):
+        says = f"An attack that knows the shield brings down {gained} more of {case.n}: it hid the slope."
+        return Check("through-shield", "broken", says, attack, gained)
+    return _compare(case, "through-shield", attack, "An attack that knows the shield", gained)
 
 
 def _averaged(case: Case) -> Check:
