@@ -155,6 +155,9 @@ class Verdict:
     """(B, R) float32, differentiable: how far each rival outcome is ahead of the one to be spoiled, which has a column
     of its own, −inf. The goal is reached where one is above 0. For classification column j holds z_j − z_y, so that
     every loss of the logits can be had from it (`core/losses.py`). None where a task has no such numbers."""
+    parts: Tensor | None = None
+    """(B, 2) float32, differentiable, of a goal that asks for two things at once: how far each is above its bar. It is
+    reached where both are above 0. None where the goal is one thing."""
 
 
 @runtime_checkable
@@ -330,15 +333,36 @@ class Certifying(Shield, Protocol):
 
 @runtime_checkable
 class Detector(Protocol):
-    """Tells whether an input was tampered with, as the user names it: ``mahalanobis()``."""
+    """Tells whether an input was tampered with, as the user names it: ``mahalanobis()``.
 
-    def fit(self, model: nn.Module, clean: Tensor, targets: Tensor, attacked: Tensor | None) -> Mapping[str, Tensor]:
-        """What it learns from clean images (N, C, H, W) in [0, 1] with their labels (N,), and from images of one attack
-        if it needs any, as named tensors that a checkpoint can hold."""
+    It asks the model as it is and adopts nothing of it: features of its layers come by hooks (`core/features.py`).
+    """
+
+    @property
+    def trained(self) -> bool:
+        """Whether it learns from images of an attack; then `fit` is given some."""
+        ...
+
+    def fit(
+        self, model: nn.Module, clean: Tensor, targets: Tensor, held: Tensor, attacked: Tensor | None
+    ) -> Mapping[str, Tensor]:
+        """What it learns, as named tensors that a file can hold. The same images give the same.
+
+        Args:
+            model: in evaluation mode; it is left as it was.
+            clean: (N, C, H, W) in [0, 1]: images that the model was trained on.
+            targets: (N,) their labels.
+            held: (M, C, H, W): other clean images, to choose and weigh by.
+            attacked: (A, C, H, W): successes of one attack on some of `held`; None where `trained` is False.
+        """
         ...
 
     def score(self, model: nn.Module, images: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
-        """(B,) float32: the higher, the more suspicious. Differentiable where the detector is."""
+        """(B,) float32: the higher, the more suspicious; of each image alone, whoever else is in the batch.
+
+        Differentiable with respect to the images: straight through what has no slope, so that attackers who know the
+        detector are kept out by nothing but the detector.
+        """
         ...
 
 
