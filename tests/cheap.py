@@ -10,6 +10,7 @@ SPELLED = {
     "swift": "swift(steps=10)",
     "eot": "eot(n=2)",
     "fab": "fab(steps=20)",
+    "orthogonal": "orthogonal(steps=20)",
 }
 FEW_QUERIES = ("square",)
 """Those that are then too short to find what is there."""

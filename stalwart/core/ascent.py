@@ -27,7 +27,7 @@ class Unstopped:
 
     def __call__(self, images: Tensor) -> Verdict:
         verdict = self.goal(images)
-        return Verdict(verdict.loss, None, verdict.gaps)
+        return Verdict(verdict.loss, None, verdict.gaps, verdict.parts)
 
 
 def ascend(

@@ -105,7 +105,7 @@ class Judged:
         reached = torch.zeros_like(verdict.reached)
         if len(candidates):
             reached[candidates] = self.ledger.judge(images[candidates], self.index[candidates])
-        return Verdict(verdict.loss, reached, verdict.gaps)
+        return Verdict(verdict.loss, reached, verdict.gaps, verdict.parts)
 
 
 def judge_clean(ledger: Ledger) -> Tensor:
@@ -114,19 +114,23 @@ def judge_clean(ledger: Ledger) -> Tensor:
     return ledger.judge(ledger.clean, everything)
 
 
-def search(ledger: Ledger, solver: Attack, seed: int) -> None:
+def search(ledger: Ledger, solver: Attack, seed: int, goal: Goal | None = None) -> None:
     """Attack what is not wrong already and judge what came."""
-    conclude(ledger, solve(ledger, solver, ledger.threat, seed), seeks_least(solver))
+    conclude(ledger, solve(ledger, solver, ledger.threat, seed, goal), seeks_least(solver))
 
 
-def solve(ledger: Ledger, solver: Attack, threat: Threat, seed: int) -> Tensor:
-    """(b, C, H, W) what the attack gives within `threat`, or the clean image of a sample that is wrong already."""
+def solve(ledger: Ledger, solver: Attack, threat: Threat, seed: int, goal: Goal | None = None) -> Tensor:
+    """(b, C, H, W) what the attack gives within `threat`, or the clean image of a sample that is wrong already.
+
+    Args:
+        goal: what the attack climbs, where that is another than what the ledger judges by.
+    """
     last = ledger.clean.clone()
     live = (~ledger.reached).nonzero().squeeze(1)
     if not len(live) or threat.epsilon <= 0:
         return last
     clean = ledger.clean[live]
-    judged = Judged(ledger.goal.select(live), ledger, live, seeks_least(solver))
+    judged = Judged((goal or ledger.goal).select(live), ledger, live, seeks_least(solver))
     given = solver(clean, judged, threat, Noise.of_images(clean, seed))
     if given.shape != clean.shape:
         raise ContractError(
