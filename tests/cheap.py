@@ -11,15 +11,31 @@ SPELLED = {
     "eot": "eot(n=2)",
     "fab": "fab(steps=20)",
     "orthogonal": "orthogonal(steps=20)",
+    "boundary": "boundary(queries=100)",
+    "hopskipjump": "hopskipjump(queries=300)",
+    "spsa": "spsa(steps=8, pairs=16)",
 }
-FEW_QUERIES = ("square",)
+FEW_QUERIES = ("square", "boundary", "hopskipjump", "spsa")
 """Those that are then too short to find what is there."""
 
 
 NOT_ALONE = ("transfer",)
 """Those that need more than a spelling: their own tests check them."""
+ONLY = {"boundary": ("l2",)}
+"""The threats of those that do not serve both L∞ and L2."""
 
 
 def attacks() -> list[str]:
     """Every attack of the catalog, short enough to be run many times."""
     return [SPELLED.get(name, f"{name}()") for name in catalog.names("attacks") if name not in NOT_ALONE]
+
+
+def pairs(*threats: str) -> list[tuple[str, str]]:
+    """Every attack with each of these threats (names or spellings) that it serves."""
+    served = {attack: ONLY.get(attack.partition("(")[0]) for attack in attacks()}
+    return [
+        (attack, threat)
+        for threat in threats
+        for attack, only in served.items()
+        if only is None or threat.partition("(")[0] in only
+    ]

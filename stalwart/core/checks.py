@@ -124,6 +124,8 @@ def attack(attack: Attack, threat: Threat) -> None:
     who = f"attack {attack!r}"
     clean = torch.rand(4, 3, 8, 6, generator=generator("check", "attack")) * 0.5 + 0.25
     kept, goal, noise = clean.clone(), _Slope((3, 8, 6)), Noise.of_images(clean, 0)
+    if getattr(attack, "least", False):  # attacks by decisions alone begin at a success: let there be some
+        goal = _Slope((3, 8, 6), bar=float(goal.model(clean).max()) + 2.0)
     found = attack(clean, goal, threat, noise.fork("a"))
     _expect(isinstance(found, Tensor), f"{who}: must give a tensor", type(found).__name__)
     _expect(found.shape == clean.shape, f"{who}: must keep the shape {tuple(clean.shape)}", tuple(found.shape))

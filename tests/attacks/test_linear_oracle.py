@@ -95,8 +95,7 @@ def test_margin_survives_a_scale_of_the_logits_where_cross_entropy_may_not(goal:
         assert any("exactly zero" in warning for warning in scaled.warnings)
 
 
-@pytest.mark.parametrize("attack", cheap.attacks())
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize(("attack", "norm"), cheap.pairs("linf", "l2"))
 def test_success_grows_with_epsilon_and_nothing_happens_at_zero(attack: str, norm: str) -> None:
     model = Linear()
     far = float(model.distance(IMAGES, norm).max())

@@ -31,8 +31,7 @@ def test_threats(name: str) -> None:
     checks.threat(catalog.make(spelled_threat(name), "threats"))
 
 
-@pytest.mark.parametrize("threat", ["linf(8/255)", "l2(0.5)"])
-@pytest.mark.parametrize("attack", cheap.attacks())
+@pytest.mark.parametrize(("attack", "threat"), cheap.pairs("linf(8/255)", "l2(0.5)"))
 def test_attacks(attack: str, threat: str) -> None:
     checks.attack(catalog.make(attack, "attacks"), catalog.make(threat, "threats"))
 

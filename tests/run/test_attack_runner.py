@@ -37,8 +37,7 @@ def labels_of(model: nn.Module, x: Tensor) -> Tensor:
 THREATS = ["linf(4/255)", "l2(0.3)"]
 
 
-@pytest.mark.parametrize("threat", THREATS)
-@pytest.mark.parametrize("attack", cheap.attacks())
+@pytest.mark.parametrize(("attack", "threat"), cheap.pairs(*THREATS))
 def test_result_keeps_the_contract(attack: str, threat: str) -> None:
     model, x = small_net(), images()
     y = labels_of(model, x)
