@@ -14,9 +14,10 @@ SPELLED = {
     "boundary": "boundary(queries=100)",
     "hopskipjump": "hopskipjump(queries=300)",
     "spsa": "spsa(steps=8, pairs=16)",
+    "universal": "universal(steps=30)",
 }
-FEW_QUERIES = ("square", "boundary", "hopskipjump", "spsa")
-"""Those that are then too short to find what is there."""
+FEW_QUERIES = ("square", "boundary", "hopskipjump", "spsa", "universal")
+"""Those that are then too short to find what is there, or that no length brings to every image."""
 
 
 NOT_ALONE = ("transfer",)

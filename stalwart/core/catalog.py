@@ -12,6 +12,7 @@ import importlib
 import inspect
 import itertools
 import pkgutil
+import typing
 from functools import cache
 from typing import Any
 
@@ -20,12 +21,12 @@ from stalwart.core.component import describe_type, field_types
 from stalwart.core.errors import SpellingError, nearest
 from stalwart.core.spelling import Call, parse, spell
 
-ROOMS: dict[str, type] = {
+ROOMS: dict[str, Any] = {
     "tasks": contracts.Task,
     "data": contracts.Source,
     "augments": contracts.Augment,
     "models": contracts.Architecture,
-    "threats": contracts.Threat,
+    "threats": contracts.Threat | contracts.Rendered,
     "attacks": contracts.Attack,
     "objectives": contracts.Objective,
     "shields": contracts.Shield,
@@ -45,7 +46,7 @@ def rooms() -> list[str]:
 
 def room_of(contract: Any) -> str | None:
     """The room whose components keep `contract`, or None."""
-    return next((room for room, kind in ROOMS.items() if kind is contract), None)
+    return next((room for room, kind in ROOMS.items() if contract in (kind, *typing.get_args(kind))), None)
 
 
 @cache
@@ -93,7 +94,7 @@ def make(spelled: Any, room: str) -> Any:
             return spelled
         raise SpellingError(
             f"{room} takes a spelling such as {_example(room)!r} or an object that keeps the contract "
-            f"{contract.__name__}. Got {spelled!r}."
+            f"{describe_type(contract)}. Got {spelled!r}."
         )
     tree = parse(spelled) if isinstance(spelled, str) else spelled
     if not isinstance(tree, Call):

@@ -11,7 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from stalwart.core import shielding
-from stalwart.core.contracts import Attack, Detector, Examples, Info, Sample, Shield, Source, Task, Threat, Verdict
+from stalwart.core.contracts import (
+    Attack,
+    Detector,
+    Examples,
+    Info,
+    Rendered,
+    Sample,
+    Shield,
+    Source,
+    Task,
+    Threat,
+    Verdict,
+)
 from stalwart.core.errors import ContractError
 from stalwart.core.freeze import frozen
 from stalwart.core.rng import Noise, generator
@@ -41,14 +53,22 @@ def source(source: Source) -> None:
         _same_twice(examples, source.open(split), f"{who}, split {split!r}")
 
 
-def threat(threat: Threat) -> None:
+def threat(threat: Threat | Rendered) -> None:
     """Check that a threat keeps its contract: starts and projections inside, sizes of zero, sample by sample.
+
+    Of a rendered threat the parameters are checked so, and then what is rendered of them.
 
     Raises:
         ContractError: it says what was expected of whom and what came.
     """
-    who = f"threat {threat!r}"
     clean = torch.rand(4, 3, 8, 6, generator=generator("check", "threat"))
+    if isinstance(threat, Rendered):
+        _rendered(threat)
+        return
+    _around(threat, clean, f"threat {threat!r}")
+
+
+def _around(threat: Threat, clean: Tensor, who: str) -> None:
     noise = Noise.of_images(clean, 0)
     room = threat.epsilon * (1 + 1e-4) + 1e-6
     kept = clean.clone()
@@ -75,6 +95,53 @@ def threat(threat: Threat) -> None:
     )
     part = threat.start(clean[some], noise.fork("start").select(some))
     _expect(torch.allclose(part, begun[some], atol=1e-6), f"{who}: start must draw from each sample's noise", "others'")
+
+
+def _rendered(threat: Rendered) -> None:
+    who = f"threat {threat!r}"
+    rough = torch.rand(4, 3, 5, 4, generator=generator("check", "rendered"))
+    clean = nn.functional.interpolate(
+        rough, (16, 12), mode="bilinear", align_corners=True
+    )  # so that it can be resampled
+    kept = clean.clone()
+
+    def fresh() -> Noise:
+        return Noise.of_images(clean, 0)
+
+    neutral, within = threat.neutral(clean, fresh()), threat.within()
+    _expect(neutral.ndim == 4 and len(neutral) == 4, f"{who}: neutral must be (4, c, h, w)", tuple(neutral.shape))
+    low, high = float(neutral.min()), float(neutral.max())
+    _expect(low >= 0 and high <= 1, f"{who}: the neutral θ must lie in [0, 1]", (low, high))
+    _around(within, neutral, f"{who}, its θ")
+    sizes = threat.size(neutral, neutral)
+    good = sizes.shape == (4,) and bool((sizes == 0).all())
+    _expect(good, f"{who}: size(neutral, neutral) must be 0, (4,)", sizes.tolist())
+    still = threat.render(clean, neutral, fresh())
+    _expect(
+        still.shape == clean.shape, f"{who}: pictures must have the images' shape {tuple(clean.shape)}", still.shape
+    )
+    worst = float((still - clean).abs().mean())
+    _expect(worst < 0.05, f"{who}: the neutral θ must give the clean image, or nearly", f"{worst:.3g} away on average")
+    theta = within.start(neutral, Noise.of_images(clean, 1)).detach().requires_grad_()
+    seen = threat.render(clean, theta, fresh())
+    low, high = float(seen.detach().min()), float(seen.detach().max())
+    _expect(low >= -1e-6 and high <= 1 + 1e-6, f"{who}: pictures must stay in [0, 1]", (low, high))
+    _expect(
+        torch.equal(seen, threat.render(clean, theta, fresh())), f"{who}: the same noise, the same picture", "others"
+    )
+    _expect(bool((seen != clean).any()), f"{who}: a θ must change the picture", "none")
+    size = float(threat.size(theta.detach(), neutral).max())
+    room = threat.epsilon * (1 + 1e-4) + 1e-6
+    _expect(size <= room, f"{who}: what within() allows must be of size {threat.epsilon:.6g} at most", size)
+    tint = torch.rand(clean.shape, generator=generator("check", "tint"))
+    (slope,) = torch.autograd.grad((seen * tint).sum(), theta)
+    _expect(
+        bool(slope.isfinite().all() and slope.any()), f"{who}: pictures must have a slope in θ", "none, or not finite"
+    )
+    _expect(torch.equal(clean, kept), f"{who}: must not write into the images it is given", "other values")
+    some = torch.tensor([2, 0])
+    part = threat.render(clean[some], theta[some], fresh().select(some))
+    _expect(torch.allclose(part, seen[some], atol=1e-6), f"{who}: must work sample by sample", "batch mates matter")
 
 
 class _Slope:
@@ -134,9 +201,9 @@ def attack(attack: Attack, threat: Threat) -> None:
     _expect(torch.equal(clean, kept), f"{who}: must not write into the clean images", "other values")
     again = attack(clean, goal, threat, noise.fork("a"))
     _expect(torch.equal(found, again), f"{who}: must give the same for the same noise", "other images")
-    some = torch.tensor([3, 1])
-    part = attack(clean[some], goal.select(some), threat, noise.fork("a").select(some))
-    _expect(torch.allclose(part, found[some], atol=1e-5), f"{who}: must work sample by sample", "batch mates matter")
+    order = torch.tensor([3, 1]) if not getattr(attack, "together", False) else torch.tensor([3, 1, 0, 2])
+    part = attack(clean[order], goal.select(order), threat, noise.fork("a").select(order))
+    _expect(torch.allclose(part, found[order], atol=1e-5), f"{who}: must work sample by sample", "batch mates matter")
     with torch.no_grad():
         before, after = goal(clean).loss, goal(threat.project(found, clean)).loss
     _expect(bool((after > before).all()), f"{who}: must raise a linear goal's loss", (after - before).tolist())

@@ -275,12 +275,52 @@ class Ball(Threat, Protocol):
 
 
 @runtime_checkable
+class Rendered(Protocol):
+    """A threat that is no change of single pixels: a picture is rendered from the clean one and parameters θ.
+
+    The attacker sets θ, (B, c, h, w) in [0, 1], of any shape. To an attack θ is the image, `within` the threat around
+    it, and the goal the task's goal of what is rendered (`core/rendering.py`), so every attack works on it and none
+    knows of it. The runner judges the picture, in 8 bits, and keeps it as the answer.
+    """
+
+    @property
+    def epsilon(self) -> float:
+        """The radius, in the units of `size`; 0 leaves the clean image."""
+        ...
+
+    def neutral(self, clean: Tensor, noise: Noise) -> Tensor:
+        """(B, c, h, w) in [0, 1]: the θ at which the picture is the clean image (B, C, H, W), or as near as it gets."""
+        ...
+
+    def within(self) -> Threat:
+        """The set around the neutral θ that the attacker may choose from; of radius 0 where epsilon is 0."""
+        ...
+
+    def render(self, clean: Tensor, theta: Tensor, noise: Noise) -> Tensor:
+        """The pictures (B, C, H, W) in [0, 1], differentiable in θ.
+
+        Args:
+            noise: for what the attacker does not choose, such as where a patch comes to lie. The judge's is always the
+                same for an image; an attack that averages over it draws others (`core/rendering.py`, `redrawn`).
+        """
+        ...
+
+    def size(self, theta: Tensor, neutral: Tensor) -> Tensor:
+        """(B,) how far each θ is from its neutral one."""
+        ...
+
+
+@runtime_checkable
 class Attack(Protocol):
     """Climbs a goal's loss within a threat. It never grades itself: the runner judges what it returns.
 
     A class that says `least: ClassVar[bool] = True` looks for the smallest change instead: it sees what its own images
     reach, unrounded, goes on after the first success, and returns the smallest success that it found for each sample
     (or anything where it found none). The runner then keeps the smallest, and one run serves every ε.
+
+    A class that says `together: ClassVar[bool] = True` finds one change for all images (a universal perturbation), so
+    a sample's result depends on the others. The runner gives it all images of an evaluation at once, and it divides
+    them itself.
     """
 
     def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from stalwart.core.contracts import Attack, Goal, Threat, Verdict
+from stalwart.core.contracts import Attack, Goal, Rendered, Threat, Verdict
 from stalwart.core.errors import ContractError
+from stalwart.core.rendering import Shown, redrawn
 from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
 
@@ -25,14 +27,28 @@ NUDGES = (1.0, 1 + 1e-5, 1 + 1e-4, 1 + 1e-3)
 class Ledger:
     """What was found for each sample of a batch, and what it cost.
 
+    Of a rendered threat it keeps parameters θ: `clean` is then the neutral θ, `answer` the θ found, `goal` and `threat`
+    those in θ. What a user wants to see are `pixels`, `pictures()` and `sizes()`.
+
     Args:
-        clean: (B, C, H, W) float32 in [0, 1].
+        pixels: (B, C, H, W) float32 in [0, 1], the clean images.
         goal: the goal in full precision, for judging.
         bits: round to so many bits before judging, or None.
+        most: judge at most so many at a time, where the batch is larger than a pass may be; None: all at once.
     """
 
-    def __init__(self, clean: Tensor, goal: Goal, threat: Threat, bits: int | None) -> None:
-        self.clean, self.goal, self.threat, self.bits = clean, goal, threat, bits
+    def __init__(
+        self, pixels: Tensor, goal: Goal, threat: Threat | Rendered, bits: int | None, most: int | None = None
+    ) -> None:
+        self.pixels, self.most = pixels, most
+        self.shown: Shown | None = None
+        self.clean, self.goal, self.bits = pixels, goal, bits
+        if isinstance(threat, Rendered):
+            self.shown = Shown.of(goal, threat, pixels, bits)
+            # θ is not rounded; the picture is, when it is rendered.
+            self.clean, self.goal, self.bits = self.shown.neutral, self.shown, None
+        self.threat: Threat = threat.within() if isinstance(threat, Rendered) else threat
+        clean = self.clean
         self.answer = clean.clone()
         self.reached = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
         self.loss = torch.full((len(clean),), -torch.inf, device=clean.device)
@@ -43,8 +59,36 @@ class Ledger:
         self.broken = torch.zeros((), dtype=torch.int64, device=clean.device)
 
     @torch.no_grad()
+    def pictures(self, index: Tensor | None = None) -> Tensor:
+        """(b, C, H, W) the answers as they would be saved, of the samples at `index` (b,) or of all."""
+        answer, shown = (self.answer, self.shown) if index is None else (self.answer[index], self.shown)
+        if shown is None or not len(answer):
+            return answer if shown is None else self.pixels[:0]
+        shown = shown if index is None else shown.select(index)
+        most = self.most or len(answer)
+        places = torch.split(torch.arange(len(answer), device=answer.device), most)
+        return torch.cat([shown.select(place).picture(answer[place]) for place in places])
+
+    def sizes(self, index: Tensor | None = None) -> Tensor:
+        """(b,) how far the answers are from the clean images, in the units of the threat's ε."""
+        answer, clean = (self.answer, self.clean) if index is None else (self.answer[index], self.clean[index])
+        return self.threat.size(answer, clean) if self.shown is None else self.shown.threat.size(answer, clean)
+
+    def release(self) -> None:
+        """Let go of the images; only the counts are wanted from here on."""
+        self.pixels = self.clean = self.answer = self.clean[:0]
+        self.shown = None
+
     def judge(self, images: Tensor, index: Tensor) -> Tensor:
         """(b,) bool: do these images reach the goal inside the threat, as they would be saved? Keeps what it saw."""
+        most = self.most or len(index)
+        if len(index) <= most:
+            return self._judge(images, index)
+        parts = zip(torch.split(images, most), torch.split(index, most), strict=True)
+        return torch.cat([self._judge(*part) for part in parts])
+
+    @torch.no_grad()
+    def _judge(self, images: Tensor, index: Tensor) -> Tensor:
         clean = self.clean[index]
         settled = settle(images.detach().to(clean.dtype), clean, self.threat, self.bits)
         self.forwards += len(settled)
@@ -89,6 +133,9 @@ class Judged:
         which one alone proves nothing."""
         return Judged(self.goal, self.ledger, self.index, least=True)
 
+    def redrawn(self, number: int) -> Judged:
+        return Judged(redrawn(self.goal, number), self.ledger, self.index, self.least)
+
     def select(self, index: Tensor) -> Judged:
         return Judged(self.goal.select(index), self.ledger, self.index[index], self.least)
 
@@ -122,6 +169,8 @@ def search(ledger: Ledger, solver: Attack, seed: int, goal: Goal | None = None) 
 def solve(ledger: Ledger, solver: Attack, threat: Threat, seed: int, goal: Goal | None = None) -> Tensor:
     """(b, C, H, W) what the attack gives within `threat`, or the clean image of a sample that is wrong already.
 
+    Under a rendered threat it is θ that is given.
+
     Args:
         goal: what the attack climbs, where that is another than what the ledger judges by.
     """
@@ -130,8 +179,11 @@ def solve(ledger: Ledger, solver: Attack, threat: Threat, seed: int, goal: Goal 
     if not len(live) or threat.epsilon <= 0:
         return last
     clean = ledger.clean[live]
-    judged = Judged((goal or ledger.goal).select(live), ledger, live, seeks_least(solver))
-    given = solver(clean, judged, threat, Noise.of_images(clean, seed))
+    aim: Goal = ledger.goal
+    if goal is not None:
+        aim = goal if ledger.shown is None else replace(ledger.shown, goal=goal)
+    judged = Judged(aim.select(live), ledger, live, seeks_least(solver))
+    given = solver(clean, judged, threat, Noise.of_images(ledger.pixels[live], seed))
     if given.shape != clean.shape:
         raise ContractError(
             f"{spell(solver)} must give images of shape {tuple(clean.shape)}. Got {tuple(given.shape)}."
@@ -159,6 +211,11 @@ def conclude(ledger: Ledger, last: Tensor, least: bool) -> None:
 def seeks_least(solver: Attack) -> bool:
     """Whether the attack looks for the smallest change rather than for any within ε."""
     return bool(getattr(solver, "least", False))
+
+
+def works_together(solver: Attack) -> bool:
+    """Whether the attack finds one change for all images, and so must be given all of them at once."""
+    return bool(getattr(solver, "together", False))
 
 
 def doubts(ledgers: Sequence[Ledger]) -> tuple[str, ...]:

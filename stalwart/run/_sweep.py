@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stalwart.core.contracts import Attack, Batch, Event, Threat
+from stalwart.core.contracts import Attack, Batch, Event, Rendered, Threat
 from stalwart.core.freeze import frozen
 from stalwart.core.spelling import spell
 from stalwart.core.statistics import wilson
@@ -54,13 +54,22 @@ class Sweep:
 
     Args:
         radii: ascending, in the threat's units, each above 0.
+        most: judge at most so many images at a time; None: a whole batch.
     """
 
     def __init__(
-        self, subject: Subject, solver: Attack, threat: Threat, radii: Sequence[float], *, goal: str, seed: int
+        self,
+        subject: Subject,
+        solver: Attack,
+        threat: Threat | Rendered,
+        radii: Sequence[float],
+        *,
+        goal: str,
+        seed: int,
+        most: int | None = None,
     ) -> None:
         self.subject, self.solver, self.threat, self.radii = subject, solver, threat, tuple(radii)
-        self.goal, self.seed = goal, seed
+        self.goal, self.seed, self.most = goal, seed, most
         self.fallen = torch.empty(0, dtype=torch.int64)
         """(n,) the number of the radius each sample fell at: 0 for the clean image, 1 for `radii[0]`, ...; one more
         than there are radii for those that stand."""
@@ -80,15 +89,16 @@ class Sweep:
         with frozen(self.subject.model):
             for level, radius in enumerate((0.0, *self.radii)):
                 threat = replace(self.threat, epsilon=radius)  # type: ignore[type-var]
-                ledger = Ledger(batch.images[live], whole.select(live), threat, 8)
+                ledger = Ledger(batch.images[live], whole.select(live), threat, 8, self.most)
                 if level == 0:
                     judge_clean(ledger)
                 else:
-                    if not seeks_least(self.solver):
+                    # What a smaller radius means to θ is the threat's own affair, so there an attack runs at each.
+                    if not seeks_least(self.solver) or isinstance(threat, Rendered):
                         search(ledger, self.solver, self.seed)
                     else:
                         if least is None:
-                            widest = replace(self.threat, epsilon=self.radii[-1])  # type: ignore[type-var]
+                            widest: Any = replace(self.threat, epsilon=self.radii[-1])  # type: ignore[type-var]
                             least = solve(ledger, self.solver, widest, self.seed)
                         conclude(ledger, least, least=True)
                     self._keep(ledger, batch, live, level)
@@ -108,8 +118,8 @@ class Sweep:
     def _count(self, ledger: Ledger) -> None:
         self.forwards += ledger.forwards
         self.backwards += ledger.backwards
-        self.worst_size = max(self.worst_size, float(ledger.threat.size(ledger.answer, ledger.clean).max()))
-        ledger.clean = ledger.answer = ledger.clean[:0]  # only its counts are wanted from here on
+        self.worst_size = max(self.worst_size, float(ledger.sizes().max()))
+        ledger.release()
         self.ledgers.append(ledger)
 
     def _keep(self, ledger: Ledger, batch: Batch, live: Tensor, level: int) -> None:
@@ -117,7 +127,7 @@ class Sweep:
         place = ledger.reached.nonzero().squeeze(1)
         if not len(place):
             return
-        sizes = ledger.threat.size(ledger.answer[place], ledger.clean[place])
+        sizes = ledger.sizes(place)
         info, strata = self.subject.examples.info, self.subject.examples.strata
         groups: dict[int, list[Found]] = defaultdict(list)
         for item in self.found:
@@ -138,8 +148,8 @@ class Sweep:
                     float(ledger.loss[place[i]]),
                     index,
                     group,
-                    _bytes(ledger.clean[place[i]]),
-                    _bytes(ledger.answer[place[i]]),
+                    _bytes(ledger.pixels[place[i]]),
+                    _bytes(ledger.pictures(place[i : i + 1])[0]),
                     self.subject.task.describe_target(batch.targets, row, info),
                 )
             )

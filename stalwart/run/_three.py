@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from stalwart.core import catalog
-from stalwart.core.contracts import Attack, Certifying, Event, Shield, Threat
+from stalwart.core.contracts import Attack, Certifying, Event, Rendered, Shield, Threat
 from stalwart.core.shielding import expects, random, reseed
 from stalwart.core.spelling import spell
 from stalwart.run._subject import Subject
@@ -50,7 +50,7 @@ def three(
     subject: Subject,
     shield: Shield,
     solver: Attack,
-    threat: Threat,
+    threat: Threat | Rendered,
     radii: Sequence[float],
     batches: Any,
     *,

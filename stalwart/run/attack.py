@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from stalwart.core import catalog
-from stalwart.core.contracts import Attack, AttackResult, Event, Shield, Task, Threat
+from stalwart.core.contracts import Attack, AttackResult, Event, Rendered, Shield, Task, Threat
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.spelling import spell
-from stalwart.run._judge import Ledger, doubts, eight_bit, judge_clean, search
+from stalwart.run._judge import Ledger, doubts, eight_bit, judge_clean, search, works_together
 from stalwart.run._subject import open_subject
 from stalwart.run._sweep import Sweep, swept
 from stalwart.run._three import three
@@ -28,7 +28,7 @@ def attack(
     images: Tensor,
     labels: Any,
     attack: str | Attack = "pgd(steps=20)",
-    threat: str | Threat = "linf(8/255)",
+    threat: str | Threat | Rendered = "linf(8/255)",
     *,
     task: str | Task = "classification()",
     goal: str = "",
@@ -57,7 +57,7 @@ def attack(
         InputError: images or labels out of their range, an unknown spelling.
     """
     solver: Attack = catalog.make(attack, "attacks")
-    around: Threat = catalog.make(threat, "threats")
+    around: Threat | Rendered = catalog.make(threat, "threats")
     adapter: Task = catalog.make(task, "tasks")
     device = _device_of(model)
     pixels = _lay(_check_images(images).to(device), model)
@@ -75,19 +75,20 @@ def attack(
     with frozen(model):
         whole = adapter.goal(model, targets, goal, aims)
         ledgers, wrong = [], []
-        for first in range(0, len(pixels), batch):
-            index = torch.arange(first, min(first + batch, len(pixels)), device=device)
-            ledger = Ledger(pixels[index], whole.select(index), around, bits)
+        share = max(len(pixels), 1) if works_together(solver) else batch
+        for first in range(0, len(pixels), share):
+            index = torch.arange(first, min(first + share, len(pixels)), device=device)
+            ledger = Ledger(pixels[index], whole.select(index), around, bits, most=batch)
             wrong.append(judge_clean(ledger))
             search(ledger, solver, seed)
             ledgers.append(ledger)
     seconds = time.perf_counter() - begun
-    adversarial = _join([ledger.answer for ledger in ledgers], pixels).contiguous()
+    adversarial = _join([ledger.pictures() for ledger in ledgers], pixels).contiguous()
     return AttackResult(
         adversarial=adversarial,
         reached=_join([ledger.reached for ledger in ledgers], torch.zeros(0, dtype=torch.bool)),
         clean_reached=_join(wrong, torch.zeros(0, dtype=torch.bool)),
-        size=around.size(adversarial, pixels) if len(pixels) else torch.zeros(0),
+        size=_join([ledger.sizes() for ledger in ledgers], torch.zeros(0)),
         loss=_join([ledger.loss for ledger in ledgers], torch.zeros(0)),
         forwards=sum(ledger.forwards for ledger in ledgers),
         backwards=sum(ledger.backwards for ledger in ledgers),
@@ -147,7 +148,7 @@ def _join(parts: Sequence[Tensor], empty: Tensor) -> Tensor:
 def attack_run(
     path: str | Path,
     attacks: Sequence[str | Attack] = ("pgd(steps=20)",),
-    threats: Sequence[str | Threat] = ("linf(8/255)",),
+    threats: Sequence[str | Threat | Rendered] = ("linf(8/255)",),
     *,
     shield: str | Shield | None = None,
     data: Any = None,
@@ -197,6 +198,9 @@ def attack_run(
     batches = subject.batches(batch, workers=workers, skip_bad=skip_bad)
     pairs = [(solver, threat) for threat in sets for solver in solvers]
     around: Shield | None = None if shield is None else catalog.make(shield, "shields")
+    whole = batches
+    if any(map(works_together, solvers)):
+        whole = subject.batches(max(batches.count, 1), workers=workers, skip_bad=skip_bad)
     total = batches.count * len(pairs) * (1 if around is None else 3)
     start = {"what": "attack", "total": total, "unit": "images", "data": subject.data, "split": split}
     yield Event("start", start if around is None else {**start, "shield": spell(around)})
@@ -205,10 +209,10 @@ def attack_run(
     about = {"split": split, "checkpoint": checkpoint, "data": subject.data}
     if around is not None:
         for number, (solver, threat) in enumerate(pairs):
-            levels = [share * threat.epsilon for share in shares]
+            feed, levels = (whole, [1.0]) if works_together(solver) else (batches, shares)
             for event in three(
-                subject, around, solver, threat, levels, batches, goal=goal, seed=seed,
-                before=3 * number * batches.count, total=total,
+                subject, around, solver, threat, [share * threat.epsilon for share in levels], feed, goal=goal,
+                seed=seed, before=3 * number * batches.count, total=total,
             ):  # fmt: skip
                 if event.kind != "result":
                     yield event
@@ -219,11 +223,16 @@ def attack_run(
                 yield Event("saved", {"path": str(subject.folder.write_result(name, found))})
                 yield Event("result", found)
         return
-    strongest: dict[str, tuple[float, Attack, Threat]] = {}
+    strongest: dict[str, tuple[float, Attack, Threat | Rendered]] = {}
     for number, (solver, threat) in enumerate(pairs):
-        sweep = Sweep(subject, solver, threat, [share * threat.epsilon for share in shares], goal=goal, seed=seed)
+        # One change for all images is sought among all of them, and at one radius: what falls at a smaller one falls to
+        # another change.
+        feed, levels = (whole, [1.0]) if works_together(solver) else (batches, shares)
+        sweep = Sweep(
+            subject, solver, threat, [share * threat.epsilon for share in levels], goal=goal, seed=seed, most=batch
+        )
         begun = time.perf_counter()
-        yield from swept(sweep, batches, number * batches.count, total)
+        yield from swept(sweep, feed, number * batches.count, total)
         result = sweep.result(time.perf_counter() - begun)
         result |= about
         for warning in result["warnings"]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stalwart.core import catalog
-from stalwart.core.contracts import Attack, Event, Task, Threat
+from stalwart.core.contracts import Attack, Event, Rendered, Task, Threat
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.spelling import spell
@@ -74,7 +74,7 @@ def audit(
     images: Tensor,
     labels: Any,
     attack: str | Attack = "pgd(steps=20)",
-    threat: str | Threat = "linf(8/255)",
+    threat: str | Threat | Rendered = "linf(8/255)",
     *,
     task: str | Task = "classification()",
     goal: str = "",
@@ -113,14 +113,14 @@ def _steps(
     images: Tensor,
     labels: Any,
     attack: str | Attack,
-    threat: str | Threat,
+    threat: str | Threat | Rendered,
     task: str | Task,
     goal: str,
     seed: int,
 ) -> Generator[Check, None, Audit]:
     """The audit, check by check."""
     solver: Attack = catalog.make(attack, "attacks")
-    around: Threat = catalog.make(threat, "threats")
+    around: Threat | Rendered = catalog.make(threat, "threats")
     adapter: Task = catalog.make(task, "tasks")
     if not len(images):
         raise InputError("an audit needs at least one image. Got 0.")
@@ -168,7 +168,7 @@ def _chance(model: nn.Module, images: Tensor) -> float:
 def audit_run(
     path: str | Path,
     attack: str | Attack = "pgd(steps=20)",
-    threat: str | Threat = "linf(8/255)",
+    threat: str | Threat | Rendered = "linf(8/255)",
     *,
     data: Any = None,
     split: str = "test",

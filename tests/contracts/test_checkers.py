@@ -19,7 +19,8 @@ THREATS = {"linf": "linf(8/255)", "l2": "l2(0.5)", "l1": "l1(4.0)", "l0": "l0(5)
 
 
 def spelled_threat(name: str) -> str:
-    return THREATS.get(name, f"{name}(0.1)")
+    _, fields = catalog.describe(f"threats.{name}")
+    return THREATS.get(name, f"{name}()" if all(field.default is not None for field in fields) else f"{name}(0.1)")
 
 
 def test_the_names_here_are_the_catalogs() -> None:

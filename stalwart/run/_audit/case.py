@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stalwart.core import catalog
-from stalwart.core.contracts import Attack, Goal, Task, Threat
+from stalwart.core.contracts import Attack, Goal, Rendered, Task, Threat
 from stalwart.core.errors import InputError
 from stalwart.run._judge import Ledger, search
 
@@ -40,7 +40,7 @@ class Case:
     """(B, C, H, W) float32 in [0, 1]."""
     targets: Any
     task: Task
-    threat: Threat
+    threat: Threat | Rendered
     attack: Attack
     kind: str
     """The goal's loss that the audited attack raised; '' for the task's usual."""
@@ -80,7 +80,7 @@ class Case:
         attack: str,
         kind: str | None = None,
         *,
-        threat: Threat | None = None,
+        threat: Threat | Rendered | None = None,
         seed: int | None = None,
         bits: int | None = -1,
         model: nn.Module | None = None,
