@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from stalwart.core.component import component
+from stalwart.core.places import mirrored
 from stalwart.core.rng import Noise
 from stalwart.feed.pixels import mirror
 
@@ -18,5 +19,11 @@ class altflip:
     """
 
     def __call__(self, images: Tensor, noise: Noise, epoch: int) -> Tensor:
+        return mirror(images, self._flipped(noise, epoch))
+
+    def placement(self, noise: Noise, epoch: int, size: tuple[int, int]) -> Tensor:
+        return mirrored(self._flipped(noise, epoch), size[1])
+
+    def _flipped(self, noise: Noise, epoch: int) -> Tensor:
         first = noise.fork("altflip").bits(()) & 1  # (B,) the sample's own, whatever the epoch
-        return mirror(images, (first + epoch) % 2 == 1)
+        return (first + epoch) % 2 == 1

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stalwart.core.component import at_least, component
 from stalwart.core.errors import InputError
+from stalwart.core.places import affine
 from stalwart.core.rng import Noise
 from stalwart.feed.pixels import take
 
@@ -33,7 +34,7 @@ class crop:
             raise InputError(
                 f"crop(padding=...) must be smaller than the images' {height}×{width} pixels to be mirrored. Got {p}."
             )
-        shift = noise.fork("crop", epoch).integers(2 * p + 1, (2,)) - p  # (B, 2)
+        shift = self._shift(noise, epoch)
         rows = torch.arange(height, device=images.device) + shift[:, :1]  # (B, H)
         columns = torch.arange(width, device=images.device) + shift[:, 1:]  # (B, W)
         if self.mode == "reflect":
@@ -41,6 +42,14 @@ class crop:
         moved = take(images, rows.clamp(0, height - 1), columns.clamp(0, width - 1))
         inside = _inside(rows, height)[:, None, :, None] & _inside(columns, width)[:, None, None, :]
         return moved * inside
+
+    def placement(self, noise: Noise, epoch: int, size: tuple[int, int]) -> Tensor:
+        shift = self._shift(noise, epoch)
+        return affine(len(shift), shift.device, dx=shift[:, 1], dy=shift[:, 0])
+
+    def _shift(self, noise: Noise, epoch: int) -> Tensor:
+        """(B, 2) int64: rows and columns."""
+        return noise.fork("crop", epoch).integers(2 * self.padding + 1, (2,)) - self.padding
 
 
 def _mirror(place: Tensor, size: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stalwart.core.component import at_least, component
+from stalwart.core.places import affine
 from stalwart.core.rng import Noise
 
 
@@ -27,8 +28,18 @@ class shrink:
 
     def __call__(self, images: Tensor, noise: Noise, epoch: int) -> Tensor:
         height, width = images.shape[2:]
-        short = min(height, width)
-        if epoch >= self.epochs or short <= self.size:
+        smaller = self._smaller((height, width), epoch)
+        if smaller == (height, width):
             return images
-        smaller = (max(1, round(height * self.size / short)), max(1, round(width * self.size / short)))
         return F.interpolate(images, smaller, mode="bilinear", antialias=True).clamp_(0, 1)
+
+    def placement(self, noise: Noise, epoch: int, size: tuple[int, int]) -> Tensor:
+        height, width = self._smaller(size, epoch)
+        return affine(len(noise), noise.keys.device, sx=size[1] / width, sy=size[0] / height)
+
+    def _smaller(self, size: tuple[int, int], epoch: int) -> tuple[int, int]:
+        """(height, width) of the output."""
+        short = min(size)
+        if epoch >= self.epochs or short <= self.size:
+            return size
+        return max(1, round(size[0] * self.size / short)), max(1, round(size[1] * self.size / short))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -360,6 +361,8 @@ def _some(n: int) -> Sequence[int]:
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+    if is_dataclass(a) and type(a) is type(b):
+        return all(_equal(getattr(a, each.name), getattr(b, each.name)) for each in fields(a))
     return bool(a == b)
 
 

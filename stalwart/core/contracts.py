@@ -45,6 +45,23 @@ class Sample:
     name: str
 
 
+@dataclass(frozen=True)
+class Objects:
+    """The objects in one image. Places are continuous pixels: (0, 0) is the image's upper left corner."""
+
+    boxes: Tensor
+    """(n, 4) float32: left, top, right, bottom."""
+    labels: Tensor
+    """(n,) int64 class indices."""
+    masks: Tensor | None = None
+    """(n, H, W) bool, each object's visible pixels; None where the data have boxes alone."""
+    crowd: Tensor | None = None
+    """(n,) bool: a region of many objects, which is neither learned nor counted against a prediction; None: none is."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 @runtime_checkable
 class Examples(Protocol):
     """One split of a source: a sequence of samples, decoded when asked for."""
@@ -109,6 +126,24 @@ class Augment(Protocol):
         ...
 
 
+@runtime_checkable
+class Moving(Augment, Protocol):
+    """An augmentation that moves pixels: targets that have a place in the image move along.
+
+    Places are continuous: x to the right and y downwards in pixels, an image spans [0, width] × [0, height], and the
+    first pixel's centre is (0.5, 0.5).
+    """
+
+    def placement(self, noise: Noise, epoch: int, size: tuple[int, int]) -> Tensor:
+        """(B, 2, 3) float32: the affine map from a place (x, y, 1) in the output to what it shows of the input.
+
+        Args:
+            noise, epoch: what the call with the images gets.
+            size: (height, width) of the input.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- models
 
 
@@ -122,6 +157,8 @@ class Signature:
     """Channels of the input."""
     size: tuple[int, int]
     """(height, width) of the input in pixels."""
+    task: str = "classification"
+    """What its outputs are for: the task's name."""
 
 
 @runtime_checkable
@@ -232,6 +269,24 @@ class Task(Protocol):
 
     def describe_target(self, targets: Any, index: int, info: Info) -> dict[str, Any]:
         """One sample's target in plain values, under the same names as `describe` uses."""
+        ...
+
+
+@runtime_checkable
+class Placed(Task, Protocol):
+    """A task whose targets have places in the image: masks, boxes."""
+
+    def move(self, targets: Any, placement: Tensor, size: tuple[int, int]) -> Any:
+        """The collated targets of images that were moved.
+
+        Args:
+            placement: (B, 2, 3) as `Moving.placement` gives it.
+            size: (height, width) of the moved images.
+        """
+        ...
+
+    def place(self, target: Any, placement: Tensor, size: tuple[int, int]) -> Any:
+        """The same of one sample's target as the source gives it, with one map (2, 3)."""
         ...
 
 

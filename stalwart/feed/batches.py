@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from stalwart.core.contracts import Augment, Batch, Examples, Task
+from stalwart.core.contracts import Augment, Batch, Examples, Moving, Placed, Task
 from stalwart.core.errors import DataError, InputError
 from stalwart.core.rng import Noise, generator
 from stalwart.feed.reader import Reader
@@ -80,7 +80,7 @@ class Batches:
         self.layout = layout
         self.skipped: list[str] = []
         """One line for each file left out: its name and what is wrong with it."""
-        self._reader = Reader(examples, size, channels, layout, skip_bad)
+        self._reader = Reader(examples, size, channels, layout, skip_bad, task if isinstance(task, Placed) else None)
         self.size: tuple[int, int] | None = self._reader.size
         """(height, width) of the images; None for a split without samples."""
         self.channels: int = self._reader.channels
@@ -165,7 +165,11 @@ class Batches:
         index = self._positions[rows].to(self.device, non_blocking=True)
         noise = Noise.of_index(index, self.seed)
         for place, augment in enumerate(self.augments):
-            images = augment(images, noise.fork("augment", place), epoch)
+            drawn, before = noise.fork("augment", place), (images.shape[2], images.shape[3])
+            images = augment(images, drawn, epoch)
+            if isinstance(augment, Moving) and isinstance(self.task, Placed):
+                placement = augment.placement(drawn, epoch, before)
+                targets = self.task.move(targets, placement, (images.shape[2], images.shape[3]))
         return Batch(images, targets, index, noise.fork("step", epoch))
 
     def _fill(self, skip_bad: bool, memory: bool | None) -> None:
@@ -211,10 +215,11 @@ class Batches:
 
     def _keep(self, images: Tensor, targets: Sequence[Any]) -> None:
         self._images, self._targets = images.to(self.device), targets
-        if len(targets):
-            labels = self.task.collate(targets)
-            if isinstance(labels, Tensor) and labels.ndim == 1:  # one number a sample: no need to collate each batch
-                self._labels = labels.to(self.device)
+        if not len(targets):
+            return
+        first = self.task.collate(targets[:1])
+        if isinstance(first, Tensor) and first.ndim == 1:  # one number a sample: no need to collate each batch
+            self._labels = self.task.collate(targets).to(self.device)
 
 
 class _Plan:
@@ -240,6 +245,8 @@ def _move(targets: Any, device: torch.device) -> Any:
         return targets.to(device, non_blocking=True)
     if isinstance(targets, dict):
         return {key: _move(value, device) for key, value in targets.items()}
+    if hasattr(targets, "to"):
+        return targets.to(device)
     if isinstance(targets, list | tuple):
         return type(targets)(_move(value, device) for value in targets)
     return targets

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ MAX_BYTES = 256 * 1024**2
 
 MAX_PIXELS = 80_000_000
 """The largest image that is decoded, judged by its header: below the bound at which Pillow begins to warn."""
+
+_Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -57,6 +60,31 @@ def decode(path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int
         InputError: channels or size out of range.
     """
     _check_channels(channels)
+    pixels = _open(path, lambda image, name: _to_array(_upright(image), channels, name))
+    return fit(torch.from_numpy(pixels).permute(2, 0, 1), size, channels).contiguous()
+
+
+def decode_indices(path: str | os.PathLike[str]) -> Tensor:
+    """The index mask in a file as uint8 (H, W): grey levels as they are, or the entries of a palette.
+
+    Raises:
+        DataError: as `decode`; colours without a palette, or more than 8 bits.
+    """
+    return torch.from_numpy(_open(path, _to_indices))
+
+
+def _to_indices(image: Image.Image, name: str) -> _Pixels:
+    """(H, W)"""
+    if image.mode not in ("L", "P", "1"):
+        raise DataError(f"{name}: expected a mask of 8-bit indices, grey or with a palette. Got mode {image.mode}.")
+    indices = np.array(image, dtype=np.uint8)
+    if indices.ndim != 2:
+        raise DataError(f"{name}: expected one number a pixel. Got shape {indices.shape}.")
+    return indices
+
+
+def _open(path: str | os.PathLike[str], read: Callable[[Image.Image, str], _Pixels]) -> _Pixels:
+    """What `read` makes of the image in a file, whose size and kind were looked at before."""
     name = os.fspath(path)
     try:
         about = Path(path).stat()
@@ -74,7 +102,7 @@ def decode(path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int
             if width * height > MAX_PIXELS:
                 raise DataError(f"{name}: expected at most {MAX_PIXELS:,} pixels. Got {width:,} × {height:,}.")
             image.load()
-            pixels = _to_array(_upright(image), channels, name)
+            return read(image, name)
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -83,7 +111,6 @@ def decode(path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int
         raise DataError(f"{name}: expected at most {MAX_PIXELS:,} pixels. Got far more.") from None
     except Exception as error:  # what damaged files make Pillow raise has no common base
         raise DataError(f"{name}: expected a whole image. Got a damaged file ({_reason(error)}).") from None
-    return fit(torch.from_numpy(pixels).permute(2, 0, 1), size, channels).contiguous()
 
 
 def fit(image: Tensor, size: tuple[int, int] | None, channels: int) -> Tensor:
@@ -114,7 +141,7 @@ def fit(image: Tensor, size: tuple[int, int] | None, channels: int) -> Tensor:
     return torch.from_numpy(_planes(grey)).permute(2, 0, 1)
 
 
-def _to_array(image: Image.Image, channels: int, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _to_array(image: Image.Image, channels: int, name: str) -> _Pixels:
     """(H, W, channels)"""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_grey(image, name)
@@ -133,7 +160,7 @@ def _to_grey(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray(((values * 255 + 32767) // 65535).clip(0, 255).astype(np.uint8))
 
 
-def _planes(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _planes(image: Image.Image) -> _Pixels:
     """(H, W, C), a copy"""
     pixels = np.array(image, dtype=np.uint8)
     return pixels[..., None] if pixels.ndim == 2 else pixels

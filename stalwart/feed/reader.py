@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stalwart.core.contracts import Examples
+from stalwart.core.contracts import Examples, Placed
 from stalwart.core.errors import DataError, InputError
+from stalwart.core.places import fitted
 from stalwart.feed.decode import fit
 
 
@@ -18,6 +19,7 @@ class Reader:
 
     Args:
         size: (height, width) to bring images to; None: they must share one, the info's or that of the first image.
+        task: moves the targets along, where they have places in the image.
         skip_bad: look further for the first image where it cannot be read.
 
     Raises:
@@ -31,10 +33,11 @@ class Reader:
         channels: int | None,
         layout: torch.memory_format,
         skip_bad: bool,
+        task: Placed | None = None,
     ) -> None:
         if size is not None and min(size) < 1:
             raise InputError(f"size must be at least 1×1 pixels. Got {size!r}.")
-        self.examples = examples
+        self.examples, self.task = examples, task
         self.channels = examples.info.channels if channels is None else channels
         self.last = layout == torch.channels_last
         self.resize = size is not None
@@ -73,8 +76,11 @@ class Reader:
                 f"{sample.name}: expected {self.size[0]}×{self.size[1]} pixels (height × width) like the rest. "
                 f"Got {image.shape[1]}×{image.shape[2]}. Give a size to bring all images to it."
             )
+        target, before = sample.target, (image.shape[1], image.shape[2])
         image = fit(image, self.size, self.channels)
-        return (image.permute(1, 2, 0) if self.last else image), sample.target
+        if self.task is not None and self.size is not None and before != self.size:
+            target = self.task.place(target, fitted(before, self.size), self.size)
+        return (image.permute(1, 2, 0) if self.last else image), target
 
     def try_read(self, position: Any) -> tuple[Tensor | None, Any, str]:
         """Image and target, or what went wrong in one line: an exception would cross threads and processes badly."""

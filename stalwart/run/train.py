@@ -136,7 +136,8 @@ class _Run:
         if not len(batches):
             raise InputError(f"{spell(self.source)}: the train split has no images for a batch of {batches.batch}.")
         assert batches.size is not None
-        self.signature = Signature(len(self.info.classes), batches.channels, batches.size)
+        name = type(self.task).__name__
+        self.signature = Signature(len(self.info.classes), batches.channels, batches.size, name)
         per_epoch = -(-len(batches) // settings.accumulate)
         model = self.world.same_start(self._build(splits.train))
         choice = self._choose(model, batches, per_epoch * settings.epochs)

@@ -135,7 +135,8 @@ def signature_of(card: Mapping[str, Any], path: Path | str = CARD) -> Signature:
             type(n) is int and 0 < n <= most
             for n, most in ((classes, 1_000_000), (channels, 1_024), (height, 65_536), (width, 65_536))
         ):
-            return Signature(classes, channels, (height, width))
+            task = str(card.get("task", "classification()")).partition("(")[0]
+            return Signature(classes, channels, (height, width), task)
     raise CheckpointError(
         f"{path}: 'signature' must hold classes, channels and size [height, width] as positive integers. "
         f"Got {_shown(card.get('signature'))}."

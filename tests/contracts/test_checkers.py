@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stalwart.core import catalog, checks
-from stalwart.core.contracts import Goal, Threat, Verdict
+from stalwart.core.contracts import Goal, Signature, Threat, Verdict
 from stalwart.core.errors import ContractError
 from stalwart.core.rng import Noise
 
@@ -37,11 +37,24 @@ def test_attacks(attack: str, threat: str) -> None:
     checks.attack(catalog.make(attack, "attacks"), catalog.make(threat, "threats"))
 
 
+TASKS = {
+    "classification": ("digits()", "convnet()"),
+    "semantic": ("shapes(target='semantic', train=8, size=32)", "dense(width=4, neck=8, depth=1)"),
+    "detection": ("shapes(train=8, size=32)", "dense(width=4, neck=8, depth=1)"),
+}
+"""For each task data and a model; a new one is checked the day its file appears."""
+
+
 @pytest.mark.parametrize("name", catalog.names("tasks"))
 def test_tasks(name: str) -> None:
-    examples = catalog.make("digits()", "data").open("train")
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Dropout(0.5))
-    checks.task(catalog.make(f"{name}()", "tasks"), model.train(), examples)
+    if name not in TASKS:
+        pytest.fail(f"task {name!r} has no data and model here: add them to TASKS")
+    data, model = TASKS[name]
+    examples = catalog.make(data, "data").open("train")
+    info = examples.info
+    torch.manual_seed(0)
+    net = catalog.make(model, "models").build(Signature(len(info.classes), info.channels, info.size, name))
+    checks.task(catalog.make(f"{name}()", "tasks"), net.train(), examples)
 
 
 class Sphere:

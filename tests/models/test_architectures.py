@@ -14,7 +14,7 @@ from stalwart.core.layers import Classifier, Normalise
 
 # One of each family and way of building, small ones.
 SPELLED = [
-    *(f"{name}()" for name in catalog.names("models") if name not in ("torchvision", "timm")),
+    *(f"{name}()" for name in catalog.names("models") if name not in ("torchvision", "timm", "dense")),
     "resnet18()",
     "resnet18(stem='standard')",
     "densenet121()",

@@ -1,0 +1,123 @@
+"""Objects of a batch of images, as one padded record; boxes against boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stalwart.core import places
+from stalwart.core.contracts import Objects
+
+NONE = -1
+"""The label of a place where there is no object."""
+
+
+@dataclass(frozen=True)
+class ObjectBatch:
+    """The objects of B images, N at most each. It is cut by samples like a tensor: `batch[index]`."""
+
+    boxes: Tensor
+    """(B, N, 4) float32: left, top, right, bottom."""
+    labels: Tensor
+    """(B, N) int64 class indices, −1 where there is no object."""
+    crowd: Tensor
+    """(B, N) bool."""
+    masks: Tensor | None = None
+    """(B, N, H, W) bool."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> ObjectBatch:
+        return ObjectBatch(
+            self.boxes[index],
+            self.labels[index],
+            self.crowd[index],
+            None if self.masks is None else self.masks[index],
+        )
+
+    def to(self, device: torch.device | str) -> ObjectBatch:
+        masks = None if self.masks is None else self.masks.to(device)
+        return ObjectBatch(self.boxes.to(device), self.labels.to(device), self.crowd.to(device), masks)
+
+    @property
+    def there(self) -> Tensor:
+        """(B, N) bool: objects that are learned and counted; crowds are neither."""
+        return (self.labels != NONE) & ~self.crowd
+
+    def of(self, row: int) -> Objects:
+        """One image's."""
+        own = self.labels[row] != NONE
+        masks = None if self.masks is None else self.masks[row][own]
+        return Objects(self.boxes[row][own], self.labels[row][own], masks, self.crowd[row][own])
+
+
+def stack(objects: Sequence[Objects]) -> ObjectBatch:
+    """Objects of single images as a batch; masks where all have them, padded to the largest image."""
+    n = max((len(one) for one in objects), default=0)
+    boxes = torch.zeros(len(objects), n, 4)
+    labels = torch.full((len(objects), n), NONE, dtype=torch.int64)
+    crowd = torch.zeros(len(objects), n, dtype=torch.bool)
+    masks: Tensor | None = None
+    with_masks = [one.masks for one in objects if one.masks is not None]
+    if objects and len(with_masks) == len(objects):
+        height, width = (max(mask.shape[axis] for mask in with_masks) for axis in (1, 2))
+        masks = torch.zeros(len(objects), n, height, width, dtype=torch.bool)
+    for row, one in enumerate(objects):
+        count = len(one)
+        boxes[row, :count], labels[row, :count] = one.boxes, one.labels
+        if one.crowd is not None:
+            crowd[row, :count] = one.crowd
+        if masks is not None and one.masks is not None:
+            masks[row, :count, : one.masks.shape[1], : one.masks.shape[2]] = one.masks
+    return ObjectBatch(boxes, labels, crowd, masks)
+
+
+def move(batch: ObjectBatch, placement: Tensor, size: tuple[int, int], least: float = 1.0) -> ObjectBatch:
+    """The objects of moved images: boxes cut at the border, objects of which nothing is left taken out.
+
+    Args:
+        placement: (B, 2, 3), `core/places.py`.
+        size: (height, width) of the moved images.
+        least: width and height in pixels below which a box is nothing.
+    """
+    height, width = size
+    boxes = places.move_boxes(batch.boxes, placement.to(batch.boxes.device))
+    limits = torch.tensor([width, height, width, height], device=boxes.device, dtype=boxes.dtype)
+    boxes = torch.minimum(boxes.clamp_min(0), limits)
+    masks = batch.masks
+    if masks is not None:
+        b, n = masks.shape[:2]
+        each = placement.to(masks.device).repeat_interleave(n, 0)
+        masks = places.move_masks(masks.flatten(0, 1).to(torch.uint8), each, size, 0).bool().view(b, n, height, width)
+    whole = ((boxes[..., 2:] - boxes[..., :2]) >= least).all(-1)
+    if masks is not None:
+        whole &= masks.flatten(2).any(2)
+    return ObjectBatch(boxes, torch.where(whole, batch.labels, NONE), batch.crowd, masks)
+
+
+def iou(first: Tensor, second: Tensor) -> Tensor:
+    """(B, N, M) intersection over union of boxes (B, N, 4) and (B, M, 4)."""
+    low = torch.maximum(first[:, :, None, :2], second[:, None, :, :2])
+    high = torch.minimum(first[:, :, None, 2:], second[:, None, :, 2:])
+    shared = (high - low).clamp_min(0).prod(-1)
+    return shared / (area(first)[:, :, None] + area(second)[:, None] - shared).clamp_min(1e-9)
+
+
+def area(boxes: Tensor) -> Tensor:
+    """(...,) of boxes (..., 4)."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp_min(0).prod(-1)
+
+
+def giou(first: Tensor, second: Tensor) -> Tensor:
+    """(...,) generalised IoU of boxes (..., 4) pair by pair (Rezatofighi et al., CVPR 2019)."""
+    shared = (
+        torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
+    ).clamp_min(0)
+    inner = shared.prod(-1)
+    union = area(first) + area(second) - inner
+    around = (torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])).prod(-1)
+    return inner / union.clamp_min(1e-9) - (around - union) / around.clamp_min(1e-9)

@@ -1,0 +1,313 @@
+"""Semantic segmentation: one class for each pixel, a model that gives logits (B, K, H, W)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stalwart.core import places
+from stalwart.core.component import Range, component
+from stalwart.core.contracts import Goal, Info, Metric, Verdict
+from stalwart.core.errors import ContractError, InputError, nearest
+from stalwart.core.rng import generator
+
+VOID = 255
+"""The index of pixels that are nobody's: they count neither in the loss nor in a figure."""
+RESAMPLES = 200
+"""Bootstrap resamples of the images for the interval of the mean IoU."""
+TOLERANCE = 0.0075
+"""How far apart two boundaries may lie and still agree, as a share of the image's diagonal (Csurka et al. 2013)."""
+
+Kind = Literal["cross_entropy", "masked", "balanced", "spherical", "divergence", "segpgd"]
+KINDS: tuple[Kind, ...] = ("cross_entropy", "masked", "balanced", "spherical", "divergence", "segpgd")
+
+
+@component
+class semantic:
+    """One class for each pixel. Targets are index masks (B, H, W) uint8, 255 where a pixel counts for nothing;
+    predictions are class indices (B, H, W)."""
+
+    floor: Annotated[float, Range(0, 1, open_low=True)] = 0.5
+    """An attack has reached its goal at an image where less than this share of pixels is right still; a targeted one
+    where a share of 1 − floor at least has the wanted class."""
+
+    score: ClassVar[str] = "miou"
+    """The figure that says which model is best."""
+
+    def collate(self, targets: Sequence[Tensor]) -> Tensor:
+        return torch.stack([torch.as_tensor(target, dtype=torch.uint8) for target in targets])
+
+    def loss(self, model: nn.Module, images: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+        """(B,) the mean of the cross-entropy over the pixels that count; 0 for an image without any."""
+        logits = logits_of(model, images)
+        return _mean(_entropy(logits, targets, smoothing), targets != VOID)
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
+        """(B, H, W) uint8."""
+        return logits_of(model, images).argmax(1).to(torch.uint8)
+
+    def goal(self, model: nn.Module, targets: Tensor, kind: str = "", wanted: Tensor | None = None) -> Goal:
+        """To have as many pixels wrong as can be or, with `wanted` (B, H, W), of that class.
+
+        kind            loss to be raised: the mean over the pixels that count of
+        cross_entropy   −log softmax(z)_y
+        masked          the same of the pixels that are right still, the others 0: no effort on what is won
+        balanced        the same, each pixel weighted by how rare its class is in its image
+        spherical       1 − z_y / ‖z‖₂ of the pixels that are right still: bounded, so that no pixel takes all effort
+        divergence      Jensen and Shannon's, of the softmax from the truth: flat where a pixel is surely wrong
+        segpgd          cross-entropy, pixels that are right weighted by 1 − λ and the others by λ, λ half the share
+                        that is wrong (the usual one)
+
+        `masked`, `balanced`, `spherical` and `divergence` are the losses of Croce, Singh and Hein, "Towards reliable
+        evaluation and fast training of robust semantic segmentation models" (ECCV 2024, SEA); `segpgd` is of Gu et al.,
+        "SegPGD" (ECCV 2022), whose λ grows from 0 to 1/2 with the steps; here it grows with what is achieved.
+
+        Raises:
+            InputError: an unknown kind; targets that are no index masks.
+        """
+        kind = kind or "segpgd"
+        if kind not in KINDS:
+            raise InputError(f"semantic has no goal {kind!r}. {nearest(kind, KINDS)}")
+        for masks, name in ((targets, "targets"), (wanted, "wanted")):
+            if masks is not None and (not isinstance(masks, Tensor) or masks.ndim != 3 or masks.is_floating_point()):
+                came = f"{tuple(masks.shape)} {masks.dtype}" if isinstance(masks, Tensor) else type(masks).__name__
+                raise InputError(f"{name} must be index masks, an integer tensor of shape (B, H, W). Got {came}.")
+        if wanted is not None and wanted.shape != targets.shape:
+            raise InputError(f"wanted must have the shape of the targets {tuple(targets.shape)}. "
+                             f"Got {tuple(wanted.shape)}.")  # fmt: skip
+        return _Goal(model, targets, kind, wanted, self.floor)
+
+    def metric(self, info: Info) -> Metric:
+        return SemanticMetric(info.classes)
+
+    def move(self, targets: Tensor, placement: Tensor, size: tuple[int, int]) -> Tensor:
+        return places.move_masks(targets, placement.to(targets.device), size, VOID)
+
+    def place(self, target: Tensor, placement: Tensor, size: tuple[int, int]) -> Tensor:
+        return places.move_masks(target[None], placement[None], size, VOID)[0]
+
+    def describe(self, prediction: Tensor, index: int, info: Info) -> dict[str, Any]:
+        """The classes by the share of the image that they take, largest first."""
+        return _shares(prediction[index], info)
+
+    def describe_target(self, targets: Tensor, index: int, info: Info) -> dict[str, Any]:
+        return _shares(targets[index], info)
+
+
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    """The model's logits (B, K, H, W) in float32 at the images' size; coarser ones are enlarged, bilinear."""
+    logits = model(images)
+    if not isinstance(logits, Tensor) or logits.ndim != 4 or len(logits) != len(images):
+        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ContractError(
+            f"a model for semantic segmentation must give logits of shape ({len(images)}, classes, h, w). Got {came}."
+        )
+    logits = logits.float()
+    if logits.shape[2:] != images.shape[2:]:
+        logits = F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
+    return logits
+
+
+def _entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """(B, H, W) cross-entropy, 0 at void."""
+    return F.cross_entropy(logits, targets.long(), ignore_index=VOID, reduction="none", label_smoothing=smoothing)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """(B,) the weighted mean over pixels; 0 where nothing has weight."""
+    weight = weight.to(values.dtype)
+    return (values * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-12)
+
+
+class _Goal:
+    """Verdicts from one forward pass."""
+
+    def __init__(self, model: nn.Module, targets: Tensor, kind: str, wanted: Tensor | None, floor: float) -> None:
+        self.model, self.targets, self.kind, self.wanted, self.floor = model, targets, kind, wanted, floor
+
+    def on(self, model: nn.Module) -> _Goal:
+        return _Goal(model, self.targets, self.kind, self.wanted, self.floor)
+
+    def select(self, index: Tensor) -> _Goal:
+        wanted = None if self.wanted is None else self.wanted[index]
+        return _Goal(self.model, self.targets[index], self.kind, wanted, self.floor)
+
+    def __call__(self, images: Tensor) -> Verdict:
+        logits = logits_of(self.model, images)
+        if self.targets.shape[1:] != images.shape[2:]:
+            raise InputError(
+                f"targets must have the images' size {tuple(images.shape[2:])}. Got {tuple(self.targets.shape[1:])}."
+            )
+        counts = self.targets != VOID
+        predicted = logits.detach().argmax(1)
+        if self.wanted is not None:
+            counts = counts & (self.wanted != VOID)
+            won = predicted == self.wanted
+            reached = _mean(won.float(), counts) >= 1 - self.floor
+            return Verdict(-_mean(_entropy(logits, self.wanted), counts & ~won), reached)
+        right = (predicted == self.targets) & counts
+        loss = _raised(logits, self.targets, right, counts, self.kind)
+        return Verdict(loss, _mean(right.float(), counts) < self.floor)
+
+
+def _raised(logits: Tensor, targets: Tensor, right: Tensor, counts: Tensor, kind: str) -> Tensor:
+    """(B,) the loss `kind`; a mean over all pixels that count, whatever the weights, so that images compare."""
+    if kind == "spherical":
+        own = logits.gather(1, (targets.long() * counts)[:, None]).squeeze(1)
+        value = 1 - own / logits.norm(dim=1).clamp_min(1e-12)
+    elif kind == "divergence":
+        value = _divergence(logits, targets.long() * counts)
+    else:
+        value = _entropy(logits, targets)
+    weight = counts.float()
+    if kind in ("masked", "spherical"):
+        weight = right.float()
+    elif kind == "balanced":
+        weight = right.float() * _rarity(targets, counts, logits.shape[1])
+    elif kind == "segpgd":
+        wrong = 1 - _mean(right.float(), counts)
+        share = (wrong / 2)[:, None, None]
+        weight = torch.where(right, 1 - share, share) * counts
+    mean: Tensor = (value * weight).flatten(1).sum(1) / counts.flatten(1).sum(1).clamp_min(1)
+    return mean
+
+
+def _divergence(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, H, W) Jensen and Shannon's divergence of softmax(z) from the one-hot label, in nats."""
+    p = logits.softmax(1)
+    own = p.gather(1, labels[:, None]).squeeze(1)
+    # With m = (p + e_y) / 2: KL(e_y‖m) = log 2 − log(1 + p_y), KL(p‖m) = (1 − p_y) log 2 + p_y log(2 p_y / (1 + p_y)).
+    first = 0.6931471805599453 - torch.log1p(own)
+    second = (1 - own) * 0.6931471805599453 + own * (2 * own / (1 + own)).clamp_min(1e-12).log()
+    return (first + second) / 2
+
+
+def _rarity(targets: Tensor, counts: Tensor, classes: int) -> Tensor:
+    """(B, H, W) how rare each pixel's class is in its image: the mean over its classes' pixels is 1 in each class."""
+    labels = targets.long() * counts
+    hot = torch.zeros(len(targets), classes, device=targets.device)
+    hot.scatter_add_(1, labels.flatten(1), counts.flatten(1).float())
+    present = (hot > 0).sum(1, keepdim=True).clamp_min(1)
+    each = hot.sum(1, keepdim=True) / (hot.clamp_min(1) * present)
+    found: Tensor = each.gather(1, labels.flatten(1)).view(targets.shape)
+    return found
+
+
+def _shares(mask: Tensor, info: Info) -> dict[str, Any]:
+    counts = torch.bincount(mask.flatten().long().cpu(), minlength=VOID + 1)[: len(info.classes)]
+    total = max(int(counts.sum()), 1)
+    order = counts.argsort(descending=True)
+    found = {info.classes[i]: float(counts[i]) / total for i in order.tolist() if counts[i]}
+    named = ", ".join(f"{name} {share:.0%}" for name, share in list(found.items())[:3])
+    return {"classes": named, "shares": found}
+
+
+class SemanticMetric:
+    """Mean IoU with its interval, IoU and accuracy of each class, pixel accuracy, boundary F, confusion."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        k = len(classes)
+        self.classes = tuple(classes)
+        self.confusion = torch.zeros(k, k, dtype=torch.int64)
+        """Rows: the truth, columns: the prediction."""
+        self.shared: list[Tensor] = []
+        """For each image (2, K) int64: intersections, and unions of truth and prediction."""
+        self.edges: list[float] = []
+        """For each image the boundary F."""
+
+    def update(self, prediction: Tensor, targets: Tensor) -> None:
+        """`prediction` and `targets` (B, H, W) class indices; 255 in the targets is left out."""
+        k = len(self.classes)
+        if prediction.shape != targets.shape:
+            raise ContractError(f"predictions must have shape {tuple(targets.shape)}. Got {tuple(prediction.shape)}.")
+        for said, truth in zip(prediction.detach().long(), targets.detach().long(), strict=True):
+            counts = truth != VOID
+            inside = truth[counts]
+            if inside.numel() and int(inside.max()) >= k:
+                raise InputError(f"targets must lie in 0..{k - 1} or be {VOID}. Got {int(inside.max())}.")
+            table = torch.bincount(inside * k + said[counts], minlength=k * k).view(k, k).cpu()
+            self.confusion += table
+            own = table.diagonal()
+            self.shared.append(torch.stack([own, table.sum(0) + table.sum(1) - own]))
+            self.edges.append(boundary_f(said, truth))
+
+    def state(self) -> dict[str, Any]:
+        shared = torch.stack(self.shared) if self.shared else torch.zeros(0, 2, len(self.classes), dtype=torch.int64)
+        return {"confusion": self.confusion, "shared": shared, "edges": list(self.edges)}
+
+    def merge(self, states: Sequence[Mapping[str, Any]]) -> None:
+        for state in states:
+            self.confusion = self.confusion + state["confusion"]
+            self.shared += list(state["shared"])
+            self.edges += list(state["edges"])
+
+    def compute(self) -> dict[str, Any]:
+        if not self.shared:
+            raise InputError("there are no samples to score. Got 0 images.")
+        shared = torch.stack(self.shared)  # (n, 2, K)
+        rows, own = self.confusion.sum(1), self.confusion.diagonal()
+        total = shared.sum(0)
+        each = [float(total[0, i] / total[1, i]) if total[1, i] else None for i in range(len(self.classes))]
+        edges = torch.tensor([value for value in self.edges if value == value])
+        draws = torch.randint(len(shared), (RESAMPLES, len(shared)), generator=generator("miou"))
+        means = torch.stack([_mean_iou(shared[draw].sum(0)) for draw in draws]).sort().values
+        return {
+            "n": len(shared),
+            "miou": float(_mean_iou(total)),
+            "pixel_accuracy": float(own.sum() / rows.sum().clamp_min(1)),
+            "boundary_f": float(edges.mean()) if len(edges) else 0.0,
+            "per_class": [
+                {
+                    "name": name,
+                    "n": int(rows[i]),
+                    "iou": each[i],
+                    "accuracy": float(own[i] / rows[i]) if rows[i] else None,
+                }
+                for i, name in enumerate(self.classes)
+            ],
+            "confusion": self.confusion.tolist(),
+            "intervals": {"miou": (float(means[RESAMPLES // 40]), float(means[-1 - RESAMPLES // 40]))},
+        }
+
+
+def _mean_iou(total: Tensor) -> Tensor:
+    """The mean over the classes that are there of intersection over union, from (2, K)."""
+    there = total[1] > 0
+    return (total[0][there].double() / total[1][there].double()).mean() if bool(there.any()) else torch.tensor(0.0)
+
+
+def boundary_f(said: Tensor, truth: Tensor) -> float:
+    """The F-measure of the boundaries of two index masks (H, W), those next to void left out; NaN without any.
+
+    Csurka et al., "What is a good evaluation measure for semantic segmentation?" (BMVC 2013): a boundary pixel agrees
+    if the other mask has one within 0.75 % of the diagonal.
+    """
+    radius = max(1, round(TOLERANCE * float(said.shape[0] ** 2 + said.shape[1] ** 2) ** 0.5))
+    counts = truth != VOID
+    filled = torch.where(counts, said, truth)
+    first, second = _border(filled, counts), _border(truth, counts)
+    if not bool(first.any() | second.any()):
+        return float("nan")
+    near_first, near_second = _grown(first, radius), _grown(second, radius)
+    precision = float((first & near_second).sum() / first.sum().clamp_min(1))
+    recall = float((second & near_first).sum() / second.sum().clamp_min(1))
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _border(mask: Tensor, counts: Tensor) -> Tensor:
+    """(H, W) bool: pixels whose right or lower neighbour is of another class, both of which count."""
+    border = torch.zeros_like(counts)
+    border[:, :-1] |= (mask[:, :-1] != mask[:, 1:]) & counts[:, :-1] & counts[:, 1:]
+    border[:-1] |= (mask[:-1] != mask[1:]) & counts[:-1] & counts[1:]
+    return border
+
+
+def _grown(border: Tensor, radius: int) -> Tensor:
+    """All pixels within `radius` (a square's half side) of a boundary pixel."""
+    grown: Tensor = F.max_pool2d(border[None, None].float(), 2 * radius + 1, 1, radius)[0, 0] > 0
+    return grown

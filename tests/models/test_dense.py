@@ -1,0 +1,98 @@
+"""The network for dense tasks: shapes, training targets of the detection head, learning."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stalwart.core import catalog
+from stalwart.core.contracts import Objects, Signature
+from stalwart.core.errors import InputError
+from stalwart.core.objects import stack
+from stalwart.models.dense import _gaussians
+from stalwart.tasks.detection import finder_of
+
+
+def build(
+    task: str, classes: int = 3, size: tuple[int, int] = (40, 56), channels: int = 3, stride: int = 2
+) -> nn.Module:
+    torch.manual_seed(0)
+    made = catalog.make(f"dense(width=4, neck=8, depth=1, stride={stride})", "models")
+    model: nn.Module = made.build(Signature(classes, channels, size, task))
+    return model.eval()
+
+
+@pytest.mark.parametrize("size", [(40, 56), (33, 47), (16, 16)])
+@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_outputs_have_the_images_size(size: tuple[int, int], stride: int, channels: int) -> None:
+    images = torch.rand(2, channels, *size)
+    assert build("semantic", size=size, channels=channels, stride=stride)(images).shape == (2, 3, *size)
+    model = build("detection", size=size, channels=channels, stride=stride)
+    raw = model(images)
+    assert raw.shape[1] == 7
+    assert raw.shape[2:] == tuple(-(-side // stride) for side in size)
+    boxes, logits = finder_of(model).candidates(raw)
+    assert boxes.shape == (2, raw.shape[2] * raw.shape[3], 4)
+    assert logits.shape == (*boxes.shape[:2], 3)
+
+
+def test_a_task_that_it_does_not_serve_is_named() -> None:
+    with pytest.raises(InputError, match="dense serves the tasks"):
+        build("classification")
+
+
+def perfect(boxes: Tensor, labels: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """The raw output (1, K + 4, h, w) that says what stands there: sure centres, the sides exactly."""
+    height, width = size[0] // stride, size[1] // stride
+    raw = torch.full((1, 7, height, width), -30.0)
+    for (left, top, right, bottom), label in zip(boxes.tolist(), labels.tolist(), strict=True):
+        column, row = int((left + right) / 2 / stride), int((top + bottom) / 2 / stride)
+        raw[0, label, row, column] = 30.0
+        x, y = (column + 0.5) * stride, (row + 0.5) * stride
+        sides = torch.tensor([x - left, y - top, right - x, bottom - y]) / (4 * stride)
+        raw[0, 3:, row, column] = sides.expm1().log()  # softplus's inverse
+    return raw
+
+
+def test_the_loss_is_least_where_all_is_said_rightly() -> None:
+    boxes, labels = torch.tensor([[4.0, 6, 20, 30], [30, 2, 50, 14]]), torch.tensor([0, 2])
+    finder = finder_of(build("detection"))
+    targets = stack([Objects(boxes, labels)])
+    raw = perfect(boxes, labels, (40, 56), 2)
+    found, logits = finder.candidates(raw)
+    best = logits.flatten(1).topk(2).indices[0]
+    said = found[0, best // 3]
+    order = said[:, 0].argsort()
+    torch.testing.assert_close(said[order], boxes, atol=1e-3, rtol=1e-3)
+    assert (best[order] % 3).tolist() == [0, 2]
+    right = float(finder.losses(raw, targets))
+    wrong_class = raw.clone()
+    wrong_class[:, [0, 1, 2]] = raw[:, [1, 0, 2]]
+    assert float(finder.losses(wrong_class, targets)) > right + 5
+    nothing = torch.full_like(raw, -30.0)
+    assert float(finder.losses(nothing, targets)) > right + 5
+
+
+def test_the_loss_of_each_image_is_its_own_and_crowds_are_not_learned() -> None:
+    finder = finder_of(build("detection"))
+    one = Objects(torch.tensor([[4.0, 6, 20, 30]]), torch.tensor([1]))
+    none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    crowd = Objects(one.boxes, one.labels, None, torch.tensor([True]))
+    raw = torch.randn(3, 7, 20, 28)
+    together = finder.losses(raw, stack([one, none, crowd]))
+    for row, objects in enumerate([one, none, crowd]):
+        torch.testing.assert_close(finder.losses(raw[row : row + 1], stack([objects])), together[row : row + 1])
+    torch.testing.assert_close(
+        finder.losses(raw[2:], stack([crowd])), finder.losses(raw[2:], stack([none])), msg="a crowd is as nothing"
+    )
+
+
+def test_centres_stand_at_exactly_one() -> None:
+    boxes = torch.tensor([[4.0, 6, 20, 30], [0, 0, 3, 3], [50, 30, 56, 40]])
+    near = _gaussians(stack([Objects(boxes, torch.tensor([0, 1, 2]))]), (20, 28), 2)
+    assert near.flatten(2).amax(2).tolist() == [[1.0, 1.0, 1.0]]
+    rows, columns = near[0].flatten(1).argmax(1) // 28, near[0].flatten(1).argmax(1) % 28
+    assert rows.tolist() == [9, 0, 17]
+    assert columns.tolist() == [6, 0, 26]
