@@ -1,0 +1,123 @@
+"""Linear maps on images: borders, Gaussian smoothing and resizing as matrices, large kernels by Fourier transform.
+
+Along one side a filter with any border rule is a matrix, and two matrix products filter a whole batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def border(index: Tensor, size: int, rule: str) -> Tensor:
+    """The pixel that stands for each index, which may lie outside 0..size−1.
+
+    Args:
+        rule: 'nearest' aaa|abcd|ddd, 'mirror' dcb|abcd|cba, or 'reflect' cba|abcd|dcb.
+    """
+    if rule == "nearest" or size == 1:
+        return index.clamp(0, size - 1)
+    period = 2 * size if rule == "reflect" else 2 * size - 2
+    folded = index.remainder(period)
+    return torch.where(folded < size, folded, (period - 1 if rule == "reflect" else period) - folded)
+
+
+def pad(images: Tensor, top: int, bottom: int, left: int, right: int, rule: str) -> Tensor:
+    """(B, C, H + top + bottom, W + left + right), by any amount, however small the image is."""
+    height, width = images.shape[-2:]
+    rows = border(torch.arange(-top, height + bottom, device=images.device), height, rule)
+    columns = border(torch.arange(-left, width + right, device=images.device), width, rule)
+    return images[..., rows, :][..., columns]
+
+
+def both(images: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """`down` (h, H) applied to the columns and `across` (w, W) to the rows of (B, C, H, W)."""
+    return down.to(images) @ images @ across.to(images).T
+
+
+def gaussian(images: Tensor, sigma: float, rule: str = "nearest", truncate: float = 4.0) -> Tensor:
+    """Smoothing as scipy.ndimage.gaussian_filter does it along both sides; the channels stay apart."""
+    height, width = images.shape[-2:]
+    return both(images, _gaussian(height, sigma, rule, truncate), _gaussian(width, sigma, rule, truncate))
+
+
+@functools.lru_cache(64)
+def _gaussian(size: int, sigma: float, rule: str, truncate: float) -> Tensor:
+    """(size, size) float64."""
+    radius = int(truncate * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1)
+    weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2) if radius else torch.ones(1, dtype=torch.float64)
+    sources = border(torch.arange(size)[:, None] + offsets, size, rule)  # (size, 2r + 1)
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    return matrix.scatter_add_(1, sources, (weights / weights.sum()).expand(size, -1).contiguous())
+
+
+@functools.lru_cache(64)
+def box(source: int, target: int) -> Tensor:
+    """(target, source) float64: Pillow's box filter from `source` pixels to `target`."""
+    scale = source / target
+    width = max(scale, 1.0)
+    matrix = torch.zeros(target, source, dtype=torch.float64)
+    for row in range(target):
+        middle = (row + 0.5) * scale
+        first, last = max(int(middle - width / 2 + 0.5), 0), min(int(middle + width / 2 + 0.5), source)
+        for column in range(first, last):
+            at = (column - middle + 0.5) / width
+            matrix[row, column] = 1.0 if -0.5 < at <= 0.5 else 0.0
+    return matrix / matrix.sum(1, keepdim=True)
+
+
+@functools.lru_cache(256)
+def zoom(size: int, factor: float) -> Tensor:
+    """(size, size) float64: the middle of a side enlarged by `factor`, linearly, its ends on the ends; cut to size."""
+    kept = math.ceil(size / factor)
+    top = (size - kept) // 2
+    grown = round(kept * factor)
+    at = torch.arange(grown, dtype=torch.float64) * ((kept - 1) / (grown - 1) if grown > 1 else 0.0)
+    low = at.floor().clamp(0, max(kept - 2, 0)).long()
+    share = at - low
+    matrix = torch.zeros(grown, size, dtype=torch.float64)
+    rows = torch.arange(grown)
+    matrix[rows, top + low] += 1 - share
+    matrix[rows, (top + low + 1).clamp(max=size - 1)] += share
+    first = (grown - size) // 2
+    if grown < size:  # rounding may leave it a pixel short: the last one is drawn out
+        return matrix[border(torch.arange(size) + first, grown, "nearest")]
+    return matrix[first : first + size]
+
+
+def filtered(images: Tensor, kernels: Tensor, rule: str, middle: tuple[int, int]) -> Tensor:
+    """Σ kernel[i, j] · image[y + i − middle₀, x + j − middle₁] for each sample's own kernel.
+
+    Args:
+        kernels: (B or 1, kh, kw).
+        middle: the kernel's entry that meets the pixel itself.
+    """
+    count, channels, height, width = images.shape
+    tall, wide = kernels.shape[-2:]
+    up, left = middle
+    padded = pad(images, up, tall - 1 - up, left, wide - 1 - left, rule)
+    if len(kernels) == 1 and tall * wide <= 81:
+        flat = padded.reshape(count * channels, 1, *padded.shape[-2:])
+        return F.conv2d(flat, kernels[:, None].to(images)).view(count, channels, height, width)
+    size = (_smooth(padded.shape[-2]), _smooth(padded.shape[-1]))
+    spectrum = torch.fft.rfft2(padded, size) * torch.fft.rfft2(kernels.to(images), size).conj()[:, None]
+    result: Tensor = torch.fft.irfft2(spectrum, size)
+    return result[..., :height, :width]
+
+
+@functools.cache
+def _smooth(size: int) -> int:
+    """The next number without large prime factors, at which a Fourier transform is fast."""
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 1
