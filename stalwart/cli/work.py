@@ -122,6 +122,9 @@ def attack(
     device: Device = "auto",
     workers: Workers = 0,
     skip_bad: SkipBad = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew; else an evaluation that was killed goes on where it was.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -144,6 +147,7 @@ def attack(
         device=device,
         workers=workers,
         skip_bad=skip_bad,
+        fresh=fresh,
     )
     play(iter(events), as_json=as_json, quiet=quiet)
 

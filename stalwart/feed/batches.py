@@ -98,6 +98,11 @@ class Batches:
         return len(self._positions)
 
     @property
+    def positions(self) -> Tensor:
+        """(n,) int64: where each sample that can be read stands in the split."""
+        return self._positions
+
+    @property
     def in_memory(self) -> bool:
         return self._images is not None
 
@@ -117,7 +122,11 @@ class Batches:
             order = torch.randperm(self.count, generator=generator(self.seed, "order", epoch))
         else:
             order = torch.arange(self.count)
-        parts = [self._part(order, number) for number in range(start, len(self))]
+        return self.of([self._part(order, number) for number in range(start, len(self))], epoch)
+
+    def of(self, parts: list[Tensor], epoch: int = 0) -> Iterator[Batch]:
+        """Batches of these rows (b,), as many as there are parts; a row is a number among the samples that can be read
+        (`positions`)."""
         return self._from_memory(parts, epoch) if self.in_memory else self._from_files(parts, epoch)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -218,7 +219,20 @@ def works_together(solver: Attack) -> bool:
     return bool(getattr(solver, "together", False))
 
 
-def doubts(ledgers: Sequence[Ledger]) -> tuple[str, ...]:
+class Counted(Protocol):
+    """What the gradients of some passes came to."""
+
+    @property
+    def backwards(self) -> int: ...
+    @property
+    def climbed(self) -> bool: ...
+    @property
+    def flat(self) -> Tensor | int: ...
+    @property
+    def broken(self) -> Tensor | int: ...
+
+
+def doubts(ledgers: Sequence[Counted]) -> tuple[str, ...]:
     """What the gradients said that makes the figure doubtful."""
     backwards = sum(ledger.backwards for ledger in ledgers)
     flat, broken = sum(int(ledger.flat) for ledger in ledgers), sum(int(ledger.broken) for ledger in ledgers)

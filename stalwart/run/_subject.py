@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stalwart.core import catalog
 from stalwart.core.contracts import Examples, Task
@@ -32,6 +32,8 @@ class Subject:
     task: Task
     examples: Examples
     """The split, or the part of it that `limit` left."""
+    numbers: Tensor
+    """(n,) int64: where each of the examples stands in the whole split."""
     data: str
     """The data as spelled."""
     device: torch.device
@@ -88,12 +90,13 @@ def open_subject(
             f"{folder.path / checkpoint} was trained on {_listed(card['classes'])}. "
             f"Got data with {_listed(examples.info.classes)}."
         )
+    numbers = torch.arange(len(examples))
     if limit is not None and limit < len(examples):
-        chosen = torch.randperm(len(examples), generator=generator(0, "limit", split))[:limit].sort().values
-        examples = Subset(examples, chosen.tolist())
+        numbers = torch.randperm(len(examples), generator=generator(0, "limit", split))[:limit].sort().values
+        examples = Subset(examples, numbers.tolist())
     if not len(examples):
         raise InputError(f"split {split!r} of {spell(source)} holds no images.")
-    return Subject(folder, model, card, catalog.make(card["task"], "tasks"), examples, spell(source), place)
+    return Subject(folder, model, card, catalog.make(card["task"], "tasks"), examples, numbers, spell(source), place)
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,37 +16,17 @@ from torch import Tensor
 
 from stalwart.core.contracts import Attack, Batch, Event, Rendered, Threat
 from stalwart.core.freeze import frozen
+from stalwart.core.rng import seed_of
+from stalwart.core.shielding import reseed
 from stalwart.core.spelling import spell
 from stalwart.core.statistics import wilson
 from stalwart.run._judge import Ledger, conclude, doubts, judge_clean, search, seeks_least, solve
+from stalwart.run._parallel import World
+from stalwart.run._parts import Found, Part, Shelf, disjoint
 from stalwart.run._subject import Subject
 
 SHOWN = 12
 """Adversarial examples kept for the report."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """One adversarial example, as the report shows it."""
-
-    level: int
-    """Which radius it fell at."""
-    size: float
-    loss: float
-    index: int
-    """Position in the split."""
-    group: int
-    """The sample's stratum, so that the pictures are not all of one class."""
-    clean: Tensor
-    """(C, H, W) uint8."""
-    adversarial: Tensor
-    """(C, H, W) uint8."""
-    target: dict[str, Any]
-
-    @property
-    def rank(self) -> tuple[int, float, float]:
-        """The smallest change first, then the surest."""
-        return self.level, self.size, -self.loss
 
 
 class Sweep:
@@ -73,19 +53,30 @@ class Sweep:
         self.fallen = torch.empty(0, dtype=torch.int64)
         """(n,) the number of the radius each sample fell at: 0 for the clean image, 1 for `radii[0]`, ...; one more
         than there are radii for those that stand."""
-        self.positions = torch.empty(0, dtype=torch.int64)
         self.found: list[Found] = []
-        self.forwards = self.backwards = 0
-        self.worst_size = 0.0
-        self.ledgers: list[Ledger] = []
+        self.parts: list[Part] = []
+        self.seconds = 0.0
 
-    def add(self, batch: Batch) -> None:
+    def take(self, part: Part) -> None:
+        """Count what one batch came to, done here, in another process or before a kill; their order does not matter."""
+        self.parts.append(part)
+        self.fallen = torch.cat([self.fallen, part.fallen])
+        self.found = _best([*self.found, *part.found])
+
+    def add(self, batch: Batch) -> Part:
         """Attack one more batch."""
+        begun = time.perf_counter()
         device = batch.images.device
+        # A random shield draws in the order of its passes: each batch begins anew, whatever was done before it here.
+        reseed(self.subject.model, seed_of(self.seed, int(batch.index[0])))
         whole = self.subject.task.goal(self.subject.model, batch.targets, self.goal)
         fallen = torch.full((len(batch.images),), len(self.radii) + 1, device=device)
+        size = torch.full((len(batch.images),), torch.inf, device=device)
         live = torch.arange(len(batch.images), device=device)
         least: Tensor | None = None  # an attack for the smallest change runs once, for all radii
+        found: list[Found] = []
+        ledgers: list[Ledger] = []
+        worst = 0.0
         with frozen(self.subject.model):
             for level, radius in enumerate((0.0, *self.radii)):
                 threat = replace(self.threat, epsilon=radius)  # type: ignore[type-var]
@@ -101,66 +92,70 @@ class Sweep:
                             widest: Any = replace(self.threat, epsilon=self.radii[-1])  # type: ignore[type-var]
                             least = solve(ledger, self.solver, widest, self.seed)
                         conclude(ledger, least, least=True)
-                    self._keep(ledger, batch, live, level)
+                sizes = ledger.sizes()
+                worst = max(worst, float(sizes.max()))
+                if level:
+                    found += self._shown(ledger, sizes, batch, live, level)
                 fallen[live[ledger.reached]] = level
-                self._count(ledger)
+                size[live[ledger.reached]] = sizes[ledger.reached].float()
+                ledger.release()
+                ledgers.append(ledger)
                 least = None if least is None else least[~ledger.reached]
                 live = live[~ledger.reached]
                 if not len(live):
                     break
-        self.fallen = torch.cat([self.fallen, fallen.cpu()])
-        self.positions = torch.cat([self.positions, batch.index.cpu()])
+        best = _best([*self.found, *found])
+        part = Part(
+            positions=batch.index.cpu(),
+            fallen=fallen.cpu(),
+            size=size.cpu(),
+            found=tuple(item for item in best if any(item is own for own in found)),
+            forwards=sum(ledger.forwards for ledger in ledgers),
+            backwards=sum(ledger.backwards for ledger in ledgers),
+            flat=sum(int(ledger.flat) for ledger in ledgers),
+            broken=sum(int(ledger.broken) for ledger in ledgers),
+            climbed=any(ledger.climbed for ledger in ledgers),
+            worst_size=worst,
+            seconds=time.perf_counter() - begun,
+        )
+        self.take(part)
+        return part
 
     def standing(self, level: int) -> int:
         """Samples still right after the attack at radius number `level`; 0 for the clean images."""
         return int((self.fallen > level).sum())
 
-    def _count(self, ledger: Ledger) -> None:
-        self.forwards += ledger.forwards
-        self.backwards += ledger.backwards
-        self.worst_size = max(self.worst_size, float(ledger.sizes().max()))
-        ledger.release()
-        self.ledgers.append(ledger)
-
-    def _keep(self, ledger: Ledger, batch: Batch, live: Tensor, level: int) -> None:
-        """Keep the best few of each group, then the best groups' first, second, ... in turn."""
+    def _shown(self, ledger: Ledger, sizes: Tensor, batch: Batch, live: Tensor, level: int) -> list[Found]:
+        """Of what fell, the best few of each group."""
         place = ledger.reached.nonzero().squeeze(1)
-        if not len(place):
-            return
-        sizes = ledger.sizes(place)
         info, strata = self.subject.examples.info, self.subject.examples.strata
-        groups: dict[int, list[Found]] = defaultdict(list)
-        for item in self.found:
-            groups[item.group].append(item)
-        best = sorted(range(len(place)), key=lambda i: (float(sizes[i]), -float(ledger.loss[place[i]])))
+        best = sorted(
+            place.tolist(), key=lambda i: (float(sizes[i]), -float(ledger.loss[i]), int(batch.index[live[i]]))
+        )
         taken: dict[int, int] = defaultdict(int)
+        found = []
         for i in best:
-            row = int(live[place[i]])
+            row = int(live[i])
             index = int(batch.index[row])
             group = int(strata[index])
             if taken[group] >= SHOWN:
                 continue
             taken[group] += 1
-            groups[group].append(
+            found.append(
                 Found(
                     level,
                     float(sizes[i]),
-                    float(ledger.loss[place[i]]),
+                    float(ledger.loss[i]),
                     index,
                     group,
-                    _bytes(ledger.pixels[place[i]]),
-                    _bytes(ledger.pictures(place[i : i + 1])[0]),
+                    _bytes(ledger.pixels[i]),
+                    _bytes(ledger.pictures(torch.tensor([i], device=place.device))[0]),
                     self.subject.task.describe_target(batch.targets, row, info),
                 )
             )
-        turns = [
-            (turn, item.rank, item)
-            for items in groups.values()
-            for turn, item in enumerate(sorted(items, key=lambda found: found.rank))
-        ]
-        self.found = [item for _, _, item in sorted(turns, key=lambda entry: entry[:2])[:SHOWN]]
+        return found
 
-    def result(self, seconds: float) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """The figures, ready for the run's `results/`."""
         n = len(self.fallen)
         curve = []
@@ -180,18 +175,19 @@ class Sweep:
             "robust_accuracy": curve[-1]["robust_accuracy"],
             "interval": curve[-1]["interval"],
             "curve": curve,
-            "forwards": self.forwards,
-            "backwards": self.backwards,
-            "seconds": seconds,
-            "worst_size": self.worst_size,
+            "forwards": sum(part.forwards for part in self.parts),
+            "backwards": sum(part.backwards for part in self.parts),
+            "seconds": self.seconds,
+            "worst_size": max(part.worst_size for part in self.parts),
             "bits": 8,
-            "warnings": list(doubts(self.ledgers)),
+            "warnings": list(doubts(self.parts)),
             "per_class": self._per_class(),
             "examples": self._examples(),
         }
 
     def _per_class(self) -> list[dict[str, Any]]:
-        strata = torch.tensor([self.subject.examples.strata[i] for i in self.positions.tolist()])
+        positions = torch.cat([part.positions for part in self.parts])
+        strata = torch.tensor([self.subject.examples.strata[i] for i in positions.tolist()])
         rows = []
         for group, name in enumerate(self.subject.examples.info.classes):
             own = self.fallen[strata == group]
@@ -229,19 +225,63 @@ class Sweep:
             "adversarial": torch.stack([item.adversarial for item in self.found]),
         }
 
+    def outcomes(self) -> dict[str, Tensor]:
+        """What became of each sample: `position` (n,) int64 in the whole split, ascending; `fell` (n,) uint8, the number
+        of the radius it fell at; `size` (n,) float32 of the change, inf where it stands."""
+        positions = torch.cat([part.positions for part in self.parts])
+        order = positions.argsort()
+        fell, size = self.fallen.to(torch.uint8), torch.cat([part.size for part in self.parts])
+        return {"position": self.subject.numbers[positions[order]], "fell": fell[order], "size": size[order]}
+
+
+def _best(found: Sequence[Found]) -> list[Found]:
+    """The best of each group, then the second best of each, ... as many as are shown."""
+    groups: dict[int, list[Found]] = defaultdict(list)
+    for item in found:
+        groups[item.group].append(item)
+    turns = [
+        (turn, item.rank, item)
+        for items in groups.values()
+        for turn, item in enumerate(sorted(items, key=lambda found: found.rank))
+    ]
+    return [item for _, _, item in sorted(turns, key=lambda entry: entry[:2])[:SHOWN]]
+
 
 def _bytes(image: Tensor) -> Tensor:
     """Rounded, not truncated: truncation would move half the pixels by a level."""
     return (image * 255).round().to(torch.uint8).cpu().contiguous()
 
 
-def swept(sweep: Sweep, batches: Any, before: int, total: int) -> Iterator[Event]:
-    """Run a sweep over the batches, saying how far it is; `before` of `total` images were done by earlier sweeps."""
+def swept(sweep: Sweep, batches: Any, before: int, total: int, *, shelf: Shelf, world: World) -> Iterator[Event]:
+    """Run a sweep over the batches, saying how far it is; `before` of `total` images were done by earlier sweeps.
+
+    Each process takes one batch of every so many, whole: its pictures then pass the model in the company that they
+    would have in one process, and the figures are the same to the last bit. Batches that `shelf` has kept are not done
+    again.
+
+    Leaves the seconds it took in `sweep.seconds`, those of an earlier run that was killed counted in.
+    """
     begun = time.perf_counter()
-    for batch in batches.epoch(0):
-        sweep.add(batch)
-        done = len(sweep.fallen)
-        rate = done / (time.perf_counter() - begun)
+    kept = disjoint((part for own in world.gather(shelf.load()) for part in own), batches.positions)
+    for part in kept:
+        sweep.take(part)
+    if kept:
+        spelled = f"{spell(sweep.solver)} under {spell(sweep.threat)}"
+        message = f"{spelled} goes on: {len(sweep.fallen):,} of {batches.count:,} images were done before."
+        yield Event("note", {"message": message})
+    there = set[int]().union(*(part.positions.tolist() for part in kept))
+    rows = [row for row, position in enumerate(batches.positions.tolist()) if position not in there]
+    left = [torch.tensor(rows[first : first + batches.batch]) for first in range(0, len(rows), batches.batch)]
+    mine = left[world.rank :: world.size]
+    own, wanted, done_before = 0, sum(map(len, mine)), len(sweep.fallen)
+    parts = []
+    for batch in batches.of(mine):
+        part = sweep.add(batch)
+        shelf.put(part)
+        parts.append(part)
+        own += len(batch.images)
+        done = done_before + own * len(rows) // wanted  # the other processes are about as far
+        rate = (done - done_before) / (time.perf_counter() - begun)
         yield Event(
             "progress",
             {
@@ -252,7 +292,12 @@ def swept(sweep: Sweep, batches: Any, before: int, total: int) -> Iterator[Event
                 "left_s": (total - before - done) / rate,
                 "attack": spell(sweep.solver),
                 "threat": spell(sweep.threat),
-                "clean_accuracy": sweep.standing(0) / done,
-                "robust_accuracy": sweep.standing(len(sweep.radii)) / done,
+                "clean_accuracy": sweep.standing(0) / len(sweep.fallen),
+                "robust_accuracy": sweep.standing(len(sweep.radii)) / len(sweep.fallen),
             },
         )
+    for rank, others in enumerate(world.gather(parts)):
+        if rank != world.rank:
+            for part in others:
+                sweep.take(part)
+    sweep.seconds = time.perf_counter() - begun + sum(part.seconds for part in kept)

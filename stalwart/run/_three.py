@@ -3,8 +3,7 @@ that does. Only the last says what the shield is worth."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +11,10 @@ from torch import nn
 
 from stalwart.core import catalog
 from stalwart.core.contracts import Attack, Certifying, Event, Rendered, Shield, Threat
-from stalwart.core.shielding import expects, random, reseed
+from stalwart.core.shielding import expects, random
 from stalwart.core.spelling import spell
+from stalwart.run._parallel import World
+from stalwart.run._parts import Shelf
 from stalwart.run._subject import Subject
 from stalwart.run._sweep import Sweep, swept
 
@@ -58,11 +59,14 @@ def three(
     seed: int,
     before: int,
     total: int,
+    shelf: Callable[..., Shelf],
+    world: World,
 ) -> Iterator[Event]:
     """Attack the subject without its shield, with it naively, with it adaptively.
 
     Args:
         before: images that earlier sweeps have done, of `total`.
+        shelf: makes the shelf of one round: its attack, its threat, and what more its figures depend on.
 
     Yields:
         progress, then one result.
@@ -76,12 +80,14 @@ def three(
     )
     found: dict[str, dict[str, Any]] = {}
     for place, (name, target, attack) in enumerate(rounds):
-        reseed(target.model, seed)
         sweep = Sweep(target, attack, threat, radii, goal=goal, seed=seed)
-        begun = time.perf_counter()
-        for event in swept(sweep, batches, before + place * batches.count, total):
-            yield Event(event.kind, {**event.values, "against": name})
-        found[name] = sweep.result(time.perf_counter() - begun)
+        behind = "" if target is subject else spell(shield)
+        events = swept(
+            sweep, batches, before + place * batches.count, total,
+            shelf=shelf(attack, threat, shield=behind), world=world,
+        )  # fmt: skip
+        yield from (Event(event.kind, {**event.values, "against": name}) for event in events)
+        found[name] = sweep.result()
     least = min(("naive", "adaptive"), key=lambda name: float(found[name]["robust_accuracy"]))
     shared = ("threat", "threat_name", "epsilon", "goal", "seed", "bits", "n")
     yield Event(
@@ -96,6 +102,8 @@ def three(
             "clean_accuracy": found["adaptive"]["clean_accuracy"],
             "robust_accuracy": found[least]["robust_accuracy"],
             "interval": found[least]["interval"],
+            **{name: sum(figures[name] for figures in found.values()) for name in ("forwards", "backwards", "seconds")},
+            "worst_size": max(figures["worst_size"] for figures in found.values()),
             **{name: {key: figures[key] for key in KEPT} for name, figures in found.items()},
             "says": said(spell(shield), shield.masks, found),
         },

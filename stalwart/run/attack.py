@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from torch import Tensor, nn
 
 from stalwart.core import catalog
 from stalwart.core.contracts import Attack, AttackResult, Event, Rendered, Shield, Task, Threat
+from stalwart.core.device import pick
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.spelling import spell
+from stalwart.feed.batches import Batches
 from stalwart.run._judge import Ledger, doubts, eight_bit, judge_clean, search, works_together
-from stalwart.run._subject import open_subject
+from stalwart.run._parallel import World, joined
+from stalwart.run._parts import Shelf, forget
+from stalwart.run._subject import Subject, open_subject
 from stalwart.run._sweep import Sweep, swept
 from stalwart.run._three import three
 from stalwart.run.audit import audit_run
@@ -163,8 +168,12 @@ def attack_run(
     device: str = "auto",
     workers: int = 0,
     skip_bad: bool = False,
+    fresh: bool = False,
 ) -> Iterator[Event]:
     """Attack a run's checkpoint with each attack under each threat, and keep what comes in its `results/`.
+
+    Each finished batch is kept until all is done: the same call, after a kill, goes on with what is left. Under
+    `torchrun` the processes share the batches and come to the figures of one, to the last bit on one kind of machine.
 
     Each threat is tried at several radii, smallest first; a sample that falls at one counts as fallen at the larger
     ones and is not attacked again, so the curve falls by construction and costs little more than its last point.
@@ -176,9 +185,10 @@ def attack_run(
         limit: at most so many images, drawn by a fixed seed; None for the whole split.
         audit: audit the lowest figure of each threat on so many images (`run/audit.py`); 0: do not.
         radii: the radii as shares of each threat's ε, in (0, 1]; 1 is always among them.
+        fresh: begin anew where an earlier call was killed, and forget what it had kept.
 
     Yields:
-        start, progress, warning, saved, and a result for each pair and each audit.
+        start, progress, note, warning, saved, and a result for each pair and each audit; the first process alone.
 
     Raises:
         InputError: no such run, split or spelling; damaged files; radii out of their range.
@@ -194,61 +204,138 @@ def attack_run(
         raise InputError(f"radii must be shares of ε in (0, 1]. Got {tuple(radii)}.")
     if any(threat.epsilon <= 0 for threat in sets):
         raise InputError("a threat to attack under needs ε > 0; accuracy at ε = 0 is what 'evaluate' reports.")
-    subject = open_subject(path, data=data, split=split, checkpoint=checkpoint, limit=limit, device=device)
-    batches = subject.batches(batch, workers=workers, skip_bad=skip_bad)
+    guard: Shield | None = None if shield is None else catalog.make(shield, "shields")
     pairs = [(solver, threat) for threat in sets for solver in solvers]
-    around: Shield | None = None if shield is None else catalog.make(shield, "shields")
-    whole = batches
-    if any(map(works_together, solvers)):
-        whole = subject.batches(max(batches.count, 1), workers=workers, skip_bad=skip_bad)
-    total = batches.count * len(pairs) * (1 if around is None else 3)
-    start = {"what": "attack", "total": total, "unit": "images", "data": subject.data, "split": split}
-    yield Event("start", start if around is None else {**start, "shield": spell(around)})
-    for line in batches.skipped:
-        yield Event("warning", {"message": f"left out {line}"})
-    about = {"split": split, "checkpoint": checkpoint, "data": subject.data}
-    if around is not None:
+    with joined() as world:
+        if world.size > 1 and pick(device).type == "cuda":
+            device = f"cuda:{world.local}"
+        subject = open_subject(path, data=data, split=split, checkpoint=checkpoint, limit=limit, device=device)
+        batches = subject.batches(batch, workers=workers, skip_bad=skip_bad)
+        if fresh and world.first:
+            forget(subject.folder.path)
+        whole = batches
+        if any(map(works_together, solvers)):
+            whole = subject.batches(max(batches.count, 1), workers=workers, skip_bad=skip_bad)
+        job = _Job(subject, batches, whole, shares, world, split, checkpoint, goal, seed, fresh)
+        for event in job.shielded(pairs, guard) if guard is not None else job.plain(pairs):
+            if world.first:
+                yield event
+        for solver, threat in job.strongest() if audit and world.first else ():
+            yield from audit_run(
+                path, solver, threat, data=data, split=split, checkpoint=checkpoint, goal=goal, limit=audit, seed=seed,
+                device=device, skip_bad=skip_bad,
+            )  # fmt: skip
+        if world.first:
+            job.clear()
+
+
+Pair = tuple[Attack, Threat | Rendered]
+
+
+@dataclass
+class _Job:
+    """One evaluation: what it works on, and what every attack of it shares."""
+
+    subject: Subject
+    batches: Batches
+    whole: Batches
+    """All images in one batch, for an attack that works on all of them together."""
+    shares: Sequence[float]
+    world: World
+    split: str
+    checkpoint: str
+    goal: str
+    seed: int
+    fresh: bool
+    shelves: list[Shelf] = field(default_factory=list)
+    lowest: dict[str, tuple[float, Attack, Threat | Rendered]] = field(default_factory=dict)
+    """For each threat the lowest figure, and the pair it came from."""
+
+    def plain(self, pairs: Sequence[Pair]) -> Iterator[Event]:
+        yield from self._start(self.batches.count * len(pairs))
         for number, (solver, threat) in enumerate(pairs):
-            feed, levels = (whole, [1.0]) if works_together(solver) else (batches, shares)
+            sweep = Sweep(
+                self.subject, solver, threat, self._radii(solver, threat), goal=self.goal, seed=self.seed,
+                most=self.batches.batch,
+            )  # fmt: skip
+            before, total = number * self.batches.count, self.batches.count * len(pairs)
+            shelf = self.shelf(solver, threat)
+            yield from swept(sweep, self._feed(solver), before, total, shelf=shelf, world=self.world)
+            if not self.world.first:
+                continue
+            result = sweep.result()
+            for warning in result["warnings"]:
+                yield Event("warning", {"message": f"{result['attack']} under {result['threat']}: {warning}"})
+            name = _name("attack", f"{result['attack']}-{result['threat']}-{self.goal}")
+            yield from self._keep(name, result, {**(sweep.pictures() if sweep.found else {}), **sweep.outcomes()})
+            if result["robust_accuracy"] < self.lowest.get(result["threat"], (2.0,))[0]:
+                self.lowest[result["threat"]] = (result["robust_accuracy"], solver, threat)
+
+    def shielded(self, pairs: Sequence[Pair], guard: Shield) -> Iterator[Event]:
+        total = 3 * self.batches.count * len(pairs)
+        yield from self._start(total, shield=spell(guard))
+        for number, (solver, threat) in enumerate(pairs):
             for event in three(
-                subject, around, solver, threat, [share * threat.epsilon for share in levels], feed, goal=goal,
-                seed=seed, before=3 * number * batches.count, total=total,
+                self.subject, guard, solver, threat, self._radii(solver, threat), self._feed(solver), goal=self.goal,
+                seed=self.seed, before=3 * number * self.batches.count, total=total, shelf=self.shelf, world=self.world,
             ):  # fmt: skip
                 if event.kind != "result":
                     yield event
-                    continue
-                found = {**event.values, **about}
-                name = _name("shield", f"{found['shield']}-{found['attack']}-{found['threat']}-{goal}")
-                yield Event("note", {"message": found["says"]})
-                yield Event("saved", {"path": str(subject.folder.write_result(name, found))})
-                yield Event("result", found)
-        return
-    strongest: dict[str, tuple[float, Attack, Threat | Rendered]] = {}
-    for number, (solver, threat) in enumerate(pairs):
-        # One change for all images is sought among all of them, and at one radius: what falls at a smaller one falls to
-        # another change.
-        feed, levels = (whole, [1.0]) if works_together(solver) else (batches, shares)
-        sweep = Sweep(
-            subject, solver, threat, [share * threat.epsilon for share in levels], goal=goal, seed=seed, most=batch
-        )
-        begun = time.perf_counter()
-        yield from swept(sweep, feed, number * batches.count, total)
-        result = sweep.result(time.perf_counter() - begun)
-        result |= about
-        for warning in result["warnings"]:
-            yield Event("warning", {"message": f"{result['attack']} under {result['threat']}: {warning}"})
-        name = _name("attack", f"{result['attack']}-{result['threat']}-{goal}")
-        tensors = sweep.pictures() if sweep.found else None
-        written = subject.folder.write_result(name, result, tensors)
-        yield Event("saved", {"path": str(written)})
+                elif self.world.first:
+                    found = event.values
+                    name = _name("shield", f"{found['shield']}-{found['attack']}-{found['threat']}-{self.goal}")
+                    yield Event("note", {"message": found["says"]})
+                    yield from self._keep(name, found, None)
+
+    def strongest(self) -> list[Pair]:
+        """For each threat the attack that left least."""
+        return [(solver, threat) for _, solver, threat in self.lowest.values()]
+
+    def shelf(self, solver: Attack, threat: Threat | Rendered, **more: Any) -> Shelf:
+        """Where the finished batches of one sweep are kept."""
+        key = {
+            "weights": self.subject.card.get("sha256"),
+            "attack": spell(solver),
+            "threat": spell(threat),
+            "task": spell(self.subject.task),
+            "data": self.subject.data,
+            "split": self.split,
+            "images": [len(self.subject.examples), int(self.batches.positions.sum())],
+            "goal": self.goal,
+            "seed": self.seed,
+            "radii": self._radii(solver, threat),
+            "device": self.subject.device.type,
+            **more,
+        }
+        self.shelves.append(Shelf(self.subject.folder.path, key, fresh=self.fresh))
+        return self.shelves[-1]
+
+    def clear(self) -> None:
+        """All is done: nothing is to be gone on with."""
+        for shelf in self.shelves:
+            shelf.clear()
+
+    def _feed(self, solver: Attack) -> Batches:
+        return self.whole if works_together(solver) else self.batches
+
+    def _radii(self, solver: Attack, threat: Threat | Rendered) -> list[float]:
+        """One change for all images is sought at one radius alone: what falls at a smaller one falls to another."""
+        shares = (1.0,) if works_together(solver) else self.shares
+        return [share * threat.epsilon for share in shares]
+
+    def _start(self, total: int, **more: Any) -> Iterator[Event]:
+        about = {"what": "attack", "total": total, "unit": "images", "data": self.subject.data, "split": self.split}
+        yield Event("start", {**about, **more})
+        for line in self.batches.skipped:
+            yield Event("warning", {"message": f"left out {line}"})
+        if self.world.size > len(self.batches):
+            message = f"{len(self.batches)} batches keep {len(self.batches)} of {self.world.size} processes busy: "
+            yield Event("note", {"message": message + "smaller ones (--batch) would give all of them work."})
+
+    def _keep(self, name: str, found: Mapping[str, Any], tensors: Mapping[str, Tensor] | None) -> Iterator[Event]:
+        result = {**found, "split": self.split, "checkpoint": self.checkpoint, "data": self.subject.data}
+        yield Event("saved", {"path": str(self.subject.folder.write_result(name, result, tensors))})
         yield Event("result", result)
-        if result["robust_accuracy"] < strongest.get(result["threat"], (2.0,))[0]:
-            strongest[result["threat"]] = (result["robust_accuracy"], solver, threat)
-    for _, solver, threat in strongest.values() if audit else ():
-        yield from audit_run(
-            path, solver, threat, data=data, split=split, checkpoint=checkpoint, goal=goal, limit=audit, seed=seed,
-            device=device, skip_bad=skip_bad,
-        )  # fmt: skip
 
 
 def _name(kind: str, text: str) -> str:
