@@ -7,6 +7,7 @@ that attacks the model in between cannot live with: the attack's passes would ea
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -88,18 +89,23 @@ class World:
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """The processes that `torchrun` started, joined for as long as the block lasts; alone without it."""
+    """The processes that `torchrun` started, joined from here to their end; alone without it.
+
+    They stay joined when the block is left: to part and to join again under one launcher can hang, as the addresses of
+    the first time are still there to be found.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World()
         return
-    ours = not dist.is_initialized()
-    if ours:
+    if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # collectives of objects go by it
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
-    finally:
-        if ours:
-            dist.destroy_process_group()
+        atexit.register(_part)
+    yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _part() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

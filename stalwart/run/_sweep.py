@@ -226,8 +226,8 @@ class Sweep:
         }
 
     def outcomes(self) -> dict[str, Tensor]:
-        """What became of each sample: `position` (n,) int64 in the whole split, ascending; `fell` (n,) uint8, the number
-        of the radius it fell at; `size` (n,) float32 of the change, inf where it stands."""
+        """What became of each sample: `position` (n,) int64 in the whole split, ascending; `fell` (n,) uint8, the
+        number of the radius it fell at; `size` (n,) float32 of the change, inf where it stands."""
         positions = torch.cat([part.positions for part in self.parts])
         order = positions.argsort()
         fell, size = self.fallen.to(torch.uint8), torch.cat([part.size for part in self.parts])
