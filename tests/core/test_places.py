@@ -13,7 +13,7 @@ from stalwart.core.contracts import Moving, Objects
 from stalwart.core.rng import Noise
 from stalwart.feed.decode import fit
 
-MOVING = ["flip()", "altflip()", "crop(3, mode='zero')", "shrink(10, epochs=5)"]
+MOVING = ["flip()", "altflip()", "crop(3, mode='zero')", "shrink(10, epochs=5)", "zoom(0.6, 1.8)"]
 
 
 def noise(n: int, seed: int) -> Noise:
