@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stalwart.run.audit import audit as audit
     from stalwart.run.audit import audit_run as audit_run
     from stalwart.run.certify import certify as certify
+    from stalwart.run.corruptions import corruptions as corruptions
     from stalwart.run.evaluate import evaluate as evaluate
     from stalwart.run.predict import predict as predict
     from stalwart.run.report import report as report
@@ -37,6 +38,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "audit_run": ("stalwart.run.audit", "audit_run"),
     "certify": ("stalwart.run.certify", "certify"),
     "check": ("stalwart.core.checks", None),
+    "corruptions": ("stalwart.run.corruptions", "corruptions"),
     "evaluate": ("stalwart.run.evaluate", "evaluate"),
     "load": ("stalwart.store.checkpoint", "load"),
     "predict": ("stalwart.run.predict", "predict"),
@@ -53,6 +55,7 @@ __all__ = [
     "audit_run",
     "certify",
     "check",
+    "corruptions",
     "evaluate",
     "load",
     "predict",

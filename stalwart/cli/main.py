@@ -97,6 +97,13 @@ app.command(
         'stalwart certify runs/a --shield "smoothing(sigma=0.5, samples=10000)" --limit 500',
     ),
 )(work.certify)
+app.command(
+    "corruptions",
+    epilog=_epilog(
+        "stalwart corruptions runs/a --limit 500",
+        "stalwart corruptions runs/hard --baseline runs/plain --kind fog --kind snow --severity 3 --severity 5",
+    ),
+)(work.corruptions)
 app.command("report", epilog=_epilog("stalwart report runs/a", "stalwart report runs/plain runs/hard"))(work.report)
 
 

@@ -225,6 +225,51 @@ def certify(
     play(iter(events), as_json=as_json, quiet=quiet)
 
 
+def corruptions(
+    run: Run,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="A corruption such as fog, repeatable; 'all' for the four extra ones too."),
+    ] = None,
+    severities: Annotated[
+        list[int] | None, typer.Option("--severity", min=1, max=5, help="1 to 5, repeatable. Default: all five.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="Another run, which the mean corruption error is relative to.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of what chance decides.")] = 0,
+    data: Data = None,
+    split: Split = "test",
+    checkpoint: Checkpoint = "best",
+    limit: Sample = 1000,
+    batch: BatchSize = 128,
+    device: Device = "auto",
+    workers: Workers = 0,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a trained model under noise, blur, weather and compression: the corruptions of ImageNet-C, and mCE."""
+    from stalwart.run.corruptions import corruptions as runner
+
+    events = runner(
+        run,
+        tuple(kinds or ()),
+        tuple(severities or (1, 2, 3, 4, 5)),
+        baseline=baseline,
+        data=data,
+        split=split,
+        checkpoint=checkpoint,
+        limit=limit or None,
+        seed=seed,
+        batch=batch,
+        device=device,
+        workers=workers,
+        skip_bad=skip_bad,
+    )
+    play(iter(events), as_json=as_json, quiet=quiet)
+
+
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; several are set side by side.", show_default=False)],
     to: Annotated[

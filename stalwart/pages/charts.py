@@ -256,3 +256,45 @@ def heat(title: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> H
         class_="chart heat wide" if k > 12 else "chart heat",
     )
     return tag("figure", tag("figcaption", tag("strong", title)), svg, class_="plot")
+
+
+def grid(title: str, rows: Sequence[str], columns: Sequence[str], shares: Sequence[Sequence[float]]) -> Html:
+    """A table of shares in [0, 1] as shades: the darker, the larger.
+
+    Args:
+        shares: one sequence for each row, one share for each column.
+    """
+    wide, high = 52, 24
+    short = [_elided(clean(name)) for name in rows]
+    left, top = 14 + max((len(name) for name in short), default=0) * 7.2, 22
+    parts: list[Child] = []
+    for j, name in enumerate(columns):
+        parts.append(tag("text", clean(name, 12), x=left + (j + 0.5) * wide, y=top - 7, text_anchor="middle"))
+    for i, (name, row) in enumerate(zip(short, shares, strict=True)):
+        parts.append(tag("text", name, x=left - 7, y=top + (i + 0.5) * high + 4, text_anchor="end"))
+        for j, share in enumerate(row):
+            x, y = left + j * wide, top + i * high
+            said = f"{name}, {clean(columns[j], 12)}: {percent(share)}"
+            parts.append(
+                tag(
+                    "rect", tag("title", said), x=x + 0.5, y=y + 0.5, width=wide - 1.0, height=high - 1.0, rx=2,
+                    class_="wrong", fill_opacity=0.06 + 0.94 * share,
+                )
+            )  # fmt: skip
+            parts.append(
+                tag(
+                    "text", percent(share), x=x + wide / 2, y=y + high / 2 + 4, text_anchor="middle",
+                    class_="over" if share > 0.5 else "count",
+                )
+            )  # fmt: skip
+    width, height = left + len(columns) * wide + 6, top + len(rows) * high + 6
+    svg = tag(
+        "svg",
+        tag("title", title),
+        tag("desc", f"{len(rows)} rows and {len(columns)} columns; the darker, the larger."),
+        parts,
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        role="img",
+        class_="chart heat",
+    )
+    return tag("figure", tag("figcaption", tag("strong", title)), svg, class_="plot")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stalwart.core.errors import RunError
 from stalwart.pages.html import Child, Html, page, tag
-from stalwart.run._report import audits, comparison, sections, words
+from stalwart.run._report import audits, comparison, corrupted, sections, words
 from stalwart.run._report.classes import classes
 from stalwart.run._report.gallery import Allowance, gallery
 from stalwart.run._report.record import Record, read_all
@@ -106,6 +106,7 @@ def _run(record: Record, allowance: Allowance) -> Html:
         sections.calibration(record),
         sections.robustness(record),
         Section("Audit", audits.body(record.audits)) if record.audits else None,
+        Section("Common corruptions", corrupted.body(record.corruptions)) if record.corruptions else None,
         Section("Strongest examples", pictures) if pictures is not None else None,
         sections.cost(record),
         sections.provenance(record),

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stalwart.core.errors import InputError, RunError
 from stalwart.run._report.audits import Audited, audited
+from stalwart.run._report.corrupted import Corrupted, corrupted
 from stalwart.run._report.values import Interval, interval_of, items, real, share, text, whole
 from stalwart.store import atomic
 from stalwart.store.checkpoint import load_tensors
@@ -138,6 +139,7 @@ class Record:
     """By threat, the lowest robust accuracy first."""
     audits: tuple[Audited, ...]
     """In the order of the attacks' threats."""
+    corruptions: tuple[Corrupted, ...]
     damaged: tuple[str, ...]
 
     def spelled(self, part: str) -> str:
@@ -187,24 +189,29 @@ def read(path: Path, label: str) -> Record:
     evaluations: list[Evaluation] = []
     attacks: list[Attacked] = []
     audits: list[Audited] = []
+    corruptions: list[Corrupted] = []
     for file in sorted((path / RESULTS).glob("*.json"))[:MOST_RESULTS]:
         result = _json(file, damaged)
         if not result:
             continue
-        found: Evaluation | Attacked | Audited | None = None
+        found: Evaluation | Attacked | Audited | Corrupted | None = None
         if result.get("kind") == "evaluate":
             found = _evaluation(result)
         elif result.get("kind") == "attack":
             found = _attacked(result, file.with_suffix(".safetensors"), damaged)
         elif result.get("kind") == "audit":
             found = audited(result)
+        elif result.get("kind") == "corruptions":
+            found = corrupted(result)
         if isinstance(found, Evaluation):
             evaluations.append(found)
         elif isinstance(found, Audited):
             audits.append(found)
+        elif isinstance(found, Corrupted):
+            corruptions.append(found)
         elif found is not None:
             attacks.append(found)
-        elif result.get("kind") in ("evaluate", "attack", "audit"):
+        elif result.get("kind") in ("evaluate", "attack", "audit", "corruptions"):
             damaged.append(f"{file.name} lacks its main figures.")
     evaluations.sort(key=lambda item: (item.split != "test", item.tta, item.split))
     order: dict[str, int] = {}
@@ -224,6 +231,7 @@ def read(path: Path, label: str) -> Record:
         tuple(evaluations),
         tuple(attacks),
         tuple(audits),
+        tuple(corruptions),
         tuple(damaged),
     )
 
