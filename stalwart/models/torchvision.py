@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-import torch
 import torchvision as vision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
@@ -21,12 +13,10 @@ from stalwart.core.component import component
 from stalwart.core.contracts import Signature
 from stalwart.core.errors import InputError, SpellingError, nearest
 from stalwart.core.layers import Classifier, refuse_too_small
+from stalwart.feed.weights import fetch_weights
 
 SMALL_BELOW = 64
 """With stem='auto', images whose shorter side has fewer pixels get the small stem."""
-
-SILENCE_S = 30.0
-"""How long the publisher of weights may stay silent."""
 
 POOL_OF_STEM = {
     "densenet": "features.pool0",
@@ -100,7 +90,7 @@ class torchvision:
         refuse_too_small(self.name, model, signature.channels, signature.size)
         if self.pretrained:
             weights = vision.models.get_model_weights(self.name).DEFAULT
-            self._fill(net, _fetch(self.name, weights.url), len(weights.meta["categories"]), signature)
+            self._fill(net, fetch_weights(self.name, weights.url), len(weights.meta["categories"]), signature)
             # torchvision's builders move the input of these two from ImageNet's statistics back to those instead.
             half = self.name in ("googlenet", "inception_v3")
             preset = weights.transforms()
@@ -167,43 +157,3 @@ class torchvision:
 
 def _first_convolution(net: nn.Module) -> tuple[str, nn.Conv2d]:
     return next((name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d))
-
-
-def _fetch(name: str, url: str) -> dict[str, Tensor]:
-    """The weights at `url`, from torch's cache or the network, read without running any code of theirs."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / Path(urlsplit(url).path).name
-    try:
-        with _impatient(), redirect_stdout(sys.stderr):  # its message would stand among `--json` lines
-            state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
-                url, map_location="cpu", progress=False, check_hash=True, weights_only=True
-            )
-    except OSError as error:  # URLError is one
-        reason = getattr(error, "reason", None) or error.strerror or str(error)
-        raise InputError(
-            f"{name}(pretrained=True): the weights could not be fetched ({reason}). Put {url} into {folder}, or leave "
-            "out pretrained=True to train from scratch."
-        ) from None
-    except Exception as error:  # what damaged files make torch raise has no common base
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"{file}: expected the weights of {name}. Got a damaged file ({reason}); remove it.") from None
-    digest = re.search(r"-([0-9a-f]{8,})\.", file.name)
-    if digest and not _sha256(file).startswith(digest[1]):
-        raise InputError(f"{file}: expected a file whose SHA-256 begins with {digest[1]}. Got another; remove it.")
-    return state
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """torch.hub sets no time limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

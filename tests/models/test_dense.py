@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from stalwart.core import catalog
 from stalwart.core.contracts import Objects, Signature
 from stalwart.core.errors import InputError
+from stalwart.core.finding import finder_of
 from stalwart.core.objects import stack
 from stalwart.models.dense import _gaussians
-from stalwart.tasks.detection import finder_of
 
 
 def build(

@@ -30,7 +30,7 @@ def published(name: str, **more: Any) -> dict[str, Tensor]:
 
 def test_all_but_the_head_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     state = published("resnet18")
-    monkeypatch.setattr(ROOM, "_fetch", lambda name, url: state)
+    monkeypatch.setattr(ROOM, "fetch_weights", lambda name, url: state)
     architecture = catalog.make("resnet18(pretrained=True, stem='standard')", "models")
     model = architecture.build(Signature(5, 3, (64, 64)))
     own = model.net.state_dict()
@@ -44,14 +44,14 @@ def test_all_but_the_head_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_thousand_classes_keep_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
     state = published("squeezenet1_1")
-    monkeypatch.setattr(ROOM, "_fetch", lambda name, url: state)
+    monkeypatch.setattr(ROOM, "fetch_weights", lambda name, url: state)
     model = catalog.make("squeezenet1_1(pretrained=True)", "models").build(Signature(1000, 3, (64, 64)))
     assert torch.equal(model.net.state_dict()["classifier.1.weight"], state["classifier.1.weight"])
 
 
 def test_small_stem_keeps_the_middle_of_the_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     state = published("resnet18")
-    monkeypatch.setattr(ROOM, "_fetch", lambda name, url: state)
+    monkeypatch.setattr(ROOM, "fetch_weights", lambda name, url: state)
     model = catalog.make("resnet18(pretrained=True)", "models").build(Signature(10, 1, (32, 32)))
     assert torch.equal(model.net.state_dict()["conv1.weight"], state["conv1.weight"][:, :, 2:5, 2:5])
     assert model(torch.rand(2, 1, 32, 32)).shape == (2, 10)
@@ -59,7 +59,7 @@ def test_small_stem_keeps_the_middle_of_the_filters(monkeypatch: pytest.MonkeyPa
 
 def test_inception_families_are_fed_what_their_weights_know(monkeypatch: pytest.MonkeyPatch) -> None:
     state = published("googlenet", init_weights=False, transform_input=True)
-    monkeypatch.setattr(ROOM, "_fetch", lambda name, url: state)
+    monkeypatch.setattr(ROOM, "fetch_weights", lambda name, url: state)
     model = catalog.make("googlenet(pretrained=True, stem='standard')", "models").build(Signature(1000, 3, (64, 64)))
     theirs = torchvision.models.googlenet(weights=None, init_weights=False, transform_input=True)
     theirs.load_state_dict(state)
@@ -74,7 +74,7 @@ def test_vit_positions_are_interpolated(monkeypatch: pytest.MonkeyPatch) -> None
         torch.manual_seed(9)
         small = {"patch_size": 16, "num_layers": 1, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 32}
         donor = torchvision.models.VisionTransformer(224, **small)
-        monkeypatch.setattr(ROOM, "_fetch", lambda name, url: dict(donor.state_dict()))
+        monkeypatch.setattr(ROOM, "fetch_weights", lambda name, url: dict(donor.state_dict()))
         own = torchvision.models.VisionTransformer
         monkeypatch.setattr(
             torchvision.models, "get_model", lambda name, **k: own(k["image_size"], num_classes=3, **small)
@@ -106,11 +106,11 @@ def test_damaged_and_swapped_weights_are_refused(monkeypatch: pytest.MonkeyPatch
     file = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
     file.write_bytes(b"no weights")
     with pytest.raises(InputError, match="damaged"):
-        ROOM._fetch("resnet18", f"https://example.org/{file.name}")
+        ROOM.fetch_weights("resnet18", f"https://example.org/{file.name}")
     torch.save({"a": torch.zeros(1)}, file)
     assert not hashlib.sha256(file.read_bytes()).hexdigest().startswith("f37072fd")
     with pytest.raises(InputError, match="SHA-256"):
-        ROOM._fetch("resnet18", f"https://example.org/{file.name}")
+        ROOM.fetch_weights("resnet18", f"https://example.org/{file.name}")
 
 
 def test_timm_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_timm_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_fetched_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ROOM, "_fetch", cut_off)
+    monkeypatch.setattr(ROOM, "fetch_weights", cut_off)
     monkeypatch.setattr(OTHER_ROOM, "_reach", cut_off)
     for spelled in ("resnet18()", "test_resnet()"):
         catalog.make(spelled, "models").build(Signature(2, 3, (32, 32)))

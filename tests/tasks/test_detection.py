@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 import stalwart
 from stalwart.core import catalog
+from stalwart.core.coco import CocoMetric, coco
 from stalwart.core.contracts import Info, Objects
 from stalwart.core.errors import ContractError, InputError
+from stalwart.core.finding import Detections
 from stalwart.core.objects import ObjectBatch, giou, iou, stack
-from stalwart.tasks.detection import DetectionMetric, Detections, _coco, detection
+from stalwart.tasks.detection import detection
 
 INFO = Info("made", ("cat", "dog", "owl"), "unknown", "made")
 
@@ -139,11 +141,11 @@ def made_up(seed: int, n: int = 12) -> tuple[list[Objects], list[Detections]]:
     return truth, said
 
 
-def pycoco(metric: DetectionMetric) -> Any:
+def pycoco(metric: CocoMetric) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truth, said = _coco(metric.rows, metric.classes)
+    truth, said = coco(metric.rows, metric.classes)
     with contextlib.redirect_stdout(io.StringIO()):
         known = COCO()
         known.dataset = truth
@@ -158,7 +160,7 @@ def pycoco(metric: DetectionMetric) -> Any:
 @pytest.mark.parametrize("seed", range(10))
 def test_average_precision_is_pycocotools(seed: int) -> None:
     truth, said = made_up(seed)
-    metric = DetectionMetric(INFO.classes)
+    metric = CocoMetric(INFO.classes)
     metric.update(said[:5], stack(truth[:5]))
     metric.update(said[5:], stack(truth[5:]))
     figures, oracle = metric.compute(), pycoco(metric)
@@ -169,7 +171,7 @@ def test_average_precision_is_pycocotools(seed: int) -> None:
 
 def test_no_detection_at_all_scores_nothing() -> None:
     truth, _ = made_up(0)
-    metric = DetectionMetric(INFO.classes)
+    metric = CocoMetric(INFO.classes)
     empty = Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
     metric.update([empty] * len(truth), stack(truth))
     assert metric.compute()["ap"] == 0.0

@@ -1,0 +1,142 @@
+"""Models that find objects: what gives their outputs a meaning, and the surest of what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from stalwart.core.contracts import Info, Objects
+from stalwart.core.errors import ContractError
+from stalwart.core.objects import ObjectBatch
+
+OVERLAP = 0.5
+"""The IoU from which on a box or a mask is of an object."""
+AGAIN = 0.6
+"""The IoU of two boxes of one class from which on the second is the first once more."""
+FAINTEST = 1e-3
+"""The score below which nothing is a detection."""
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """The part of a model that gives its outputs a meaning: a module within it that has these methods."""
+
+    def candidates(self, outputs: Any) -> tuple[Tensor, Tensor]:
+        """Boxes (B, A, 4) in pixels and logits (B, A, K), whose sigmoid is the score."""
+        ...
+
+    def losses(self, outputs: Any, targets: ObjectBatch) -> Tensor:
+        """(B,) what training minimises: deterministic, of each image alone, no state changed."""
+        ...
+
+
+@runtime_checkable
+class Masker(Finder, Protocol):
+    """A finder whose candidates have masks."""
+
+    def masks(self, outputs: Any, index: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (B, n, H, W), above 0 on the object.
+
+        Args:
+            index: (B, n) int64, which candidates; masks of all would be too many.
+            size: (height, width) of the images.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image, the surest first."""
+
+    boxes: Tensor
+    """(n, 4)"""
+    labels: Tensor
+    """(n,) int64"""
+    scores: Tensor
+    """(n,) in [0, 1]"""
+    masks: Tensor | None = None
+    """(n, H, W) bool, where the task asks for them."""
+
+
+def finder_of(model: nn.Module) -> Finder:
+    """The part of a model, or of what a wrapper has within, that knows what its outputs mean.
+
+    Raises:
+        ContractError: there is none.
+    """
+    for module in model.modules():
+        if isinstance(module, Finder):
+            return module
+    raise ContractError(
+        f"a detector must hold a module with candidates() and losses(), as dense() does. Got {type(model).__name__}."
+    )
+
+
+def masker_of(model: nn.Module) -> Masker:
+    """The same of a model whose candidates have masks.
+
+    Raises:
+        ContractError: there is none.
+    """
+    for module in model.modules():
+        if isinstance(module, Masker):
+            return module
+    raise ContractError(
+        "a model for instance segmentation must hold a module with candidates(), masks() and losses(), as dense() "
+        f"does. Got {type(model).__name__}."
+    )
+
+
+def surest(finder: Finder, outputs: Any, images: Tensor, most: int) -> list[tuple[Tensor, Detections]]:
+    """For each image the surest candidates that do not repeat one another: which they are (n,), and what they say.
+
+    Boxes are cut at the image's border. A finder may have `peaks(outputs)`, (B, A, K), by which scores are multiplied:
+    1 where a candidate is the surest of its neighbourhood, 0 elsewhere.
+    """
+    boxes, logits = finder.candidates(outputs)
+    scores = logits.sigmoid()
+    if hasattr(finder, "peaks"):
+        scores = scores * finder.peaks(outputs)
+    size = torch.tensor([images.shape[3], images.shape[2]] * 2, device=boxes.device, dtype=boxes.dtype)
+    boxes = torch.minimum(boxes.clamp_min(0), size)
+    return [_best(boxes[row], scores[row], most) for row in range(len(images))]
+
+
+def _best(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Detections]:
+    """Of the candidates (A, 4), (A, K) of one image: NMS class by class."""
+    from torchvision.ops import batched_nms
+
+    flat = scores.flatten()
+    top, place = flat.topk(min(len(flat), 4 * most))
+    keep = top > FAINTEST
+    top, place = top[keep], place[keep]
+    labels, index = place % scores.shape[1], place // scores.shape[1]
+    order = batched_nms(boxes[index].float(), top.float(), labels, AGAIN)[:most]
+    return index[order], Detections(boxes[index[order]], labels[order], top[order])
+
+
+def described(one: Detections | Objects, info: Info, threshold: float = 0.0) -> dict[str, Any]:
+    """Objects or detections of one image in plain values: how many of each class, and each with its place."""
+    scores = one.scores.tolist() if isinstance(one, Detections) else [None] * len(one)
+    rows: list[dict[str, Any]] = []
+    for place, (box, label, score) in enumerate(zip(one.boxes.tolist(), one.labels.tolist(), scores, strict=True)):
+        if score is not None and score < threshold:
+            continue
+        row: dict[str, Any] = {"class": info.classes[label]}
+        if score is not None:
+            row["score"] = score
+        row["box"] = [round(side, 1) for side in box]
+        if one.masks is not None:
+            row["pixels"] = int(one.masks[place].sum())
+        rows.append(row)
+    return {"found": _counted([row["class"] for row in rows]), "objects": rows}
+
+
+def _counted(names: Sequence[str]) -> str:
+    if not names:
+        return "nothing"
+    return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
