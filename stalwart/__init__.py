@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stalwart.run.report import report as report
     from stalwart.run.train import Training as Training
     from stalwart.run.train import train as train
+    from stalwart.run.transfer import transfers as transfers
     from stalwart.store.checkpoint import load as load
 
 try:
@@ -44,6 +45,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "predict": ("stalwart.run.predict", "predict"),
     "report": ("stalwart.run.report", "report"),
     "train": ("stalwart.run.train", "train"),
+    "transfers": ("stalwart.run.transfer", "transfers"),
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "predict",
     "report",
     "train",
+    "transfers",
 ]
 
 

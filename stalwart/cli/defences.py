@@ -38,6 +38,8 @@ def shields(values: Mapping[str, Any]) -> Table:
 
 def tables(values: Mapping[str, Any]) -> list[Table]:
     """What a certificate's result has beside its plain figures."""
+    if values.get("kind") == "transfer":
+        return [_transfers(values)]
     if values.get("kind") != "certify":
         return []
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -46,3 +48,15 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
     for point in list(values.get("curve") or [])[::4]:
         table.add_row(f"{point['epsilon']:.3f}", share(point["certified_accuracy"], point["interval"]))
     return [table]
+
+
+def _transfers(values: Mapping[str, Any]) -> Table:
+    """A row for the model that was attacked, a column for each that was asked."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Still right", title_justify="left")
+    table.add_column("made against", overflow="fold")
+    for run in values["runs"]:
+        table.add_column(str(run), justify="right", overflow="fold")
+    table.add_row("untouched", *(share(value) for value in values["untouched"]))
+    for run, row, intervals in zip(values["runs"], values["accuracy"], values["intervals"], strict=True):
+        table.add_row(Text(str(run)), *(share(value, own) for value, own in zip(row, intervals, strict=True)))
+    return table

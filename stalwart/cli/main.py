@@ -104,6 +104,13 @@ app.command(
         "stalwart corruptions runs/hard --baseline runs/plain --kind fog --kind snow --severity 3 --severity 5",
     ),
 )(work.corruptions)
+app.command(
+    "transfer",
+    epilog=_epilog(
+        "stalwart transfer runs/plain runs/hard",
+        'stalwart transfer runs/a runs/b runs/c --attack "mifgsm()" --threat "linf(8/255)" --limit 500',
+    ),
+)(work.transfer)
 app.command("report", epilog=_epilog("stalwart report runs/a", "stalwart report runs/plain runs/hard"))(work.report)
 
 

@@ -270,6 +270,48 @@ def corruptions(
     play(iter(events), as_json=as_json, quiet=quiet)
 
 
+def transfer(
+    runs: Annotated[list[Path], typer.Argument(help="Two run folders or more.", show_default=False)],
+    attack: Annotated[
+        str, typer.Option("--attack", help="The attack that each model's images are made with.")
+    ] = _ATTACK,
+    threat: Annotated[str, typer.Option("--threat", help="The threat that it stays within.")] = _THREAT,
+    goal: Annotated[
+        str, typer.Option("--goal", help="The loss to raise: cross_entropy, margin or dlr. Empty: the task's usual.")
+    ] = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of random starts.")] = 0,
+    data: Data = None,
+    split: Split = "test",
+    checkpoint: Checkpoint = "best",
+    limit: Sample = 1000,
+    batch: BatchSize = 128,
+    device: Device = "auto",
+    workers: Workers = 0,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Attack each model and ask all of them: which images made against one fool another."""
+    from stalwart.run.transfer import transfers as runner
+
+    events = runner(
+        runs,
+        attack,
+        threat,
+        goal=goal,
+        seed=seed,
+        data=data,
+        split=split,
+        checkpoint=checkpoint,
+        limit=limit or None,
+        batch=batch,
+        device=device,
+        workers=workers,
+        skip_bad=skip_bad,
+    )
+    play(iter(events), as_json=as_json, quiet=quiet)
+
+
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; several are set side by side.", show_default=False)],
     to: Annotated[

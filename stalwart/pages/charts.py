@@ -298,3 +298,52 @@ def grid(title: str, rows: Sequence[str], columns: Sequence[str], shares: Sequen
         class_="chart heat",
     )
     return tag("figure", tag("figcaption", tag("strong", title)), svg, class_="plot")
+
+
+def shares(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> Html:
+    """A table of shares in [0, 1] as a heat map: the less is left, the darker the cell.
+
+    Args:
+        rows: what was done, top to bottom.
+        columns: to whom.
+        values: a row of shares for each of `rows`.
+    """
+    high = 40
+    across, down = [_elided(clean(name)) for name in columns], [_elided(clean(name)) for name in rows]
+    left = max(122.0, 16 + max((len(name) for name in down), default=0) * 7.4)
+    cell = max(52.0, (590 - left) / max(len(columns), 1))  # as wide as other charts, so that its text is as large
+    turned = max((len(name) for name in across), default=0) * 7.2 > cell
+    top = 30 + (max((len(name) for name in across), default=0) * 5.4 if turned else 14)
+    width = left + len(columns) * cell + (max((len(name) for name in across), default=0) * 4.2 if turned else 6)
+    height = top + len(rows) * high + 6
+    parts: list[Child] = [
+        tag("text", "asked →", x=left - 9, y=top - 24, text_anchor="end", class_="label"),
+        tag("text", "made against ↓", x=left - 9, y=top - 8, text_anchor="end", class_="label"),
+    ]
+    for j, name in enumerate(across):
+        middle = left + (j + 0.5) * cell
+        turn = f"rotate(-50 {middle:.1f} {top - 8:.1f})" if turned else None
+        parts.append(
+            tag("text", name, x=middle, y=top - 8, text_anchor="start" if turned else "middle", transform=turn)
+        )
+    for i, name in enumerate(down):
+        parts.append(tag("text", name, x=left - 9, y=top + (i + 0.5) * high + 4, text_anchor="end"))
+        for j, share in enumerate(values[i]):
+            x, y = left + j * cell, top + i * high
+            said = f"{down[i]}, {across[j]} asked: {percent(share)} right"
+            lost = 0.08 + 0.92 * (1 - share)
+            box = tag("rect", tag("title", said), x=x + 1.0, y=y + 1.0, width=cell - 2.0, height=high - 2.0, rx=3,
+                      class_="wrong", fill_opacity=lost)  # fmt: skip
+            shade = "over" if lost > 0.6 else "count"
+            parts += [box, tag("text", percent(share), x=x + cell / 2, y=y + high / 2 + 4, text_anchor="middle",
+                               class_=shade)]  # fmt: skip
+    svg = tag(
+        "svg",
+        tag("title", title),
+        tag("desc", f"{len(rows)} rows, {len(columns)} models asked; each cell is the share still right."),
+        parts,
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        role="img",
+        class_="chart heat",
+    )
+    return tag("figure", tag("figcaption", tag("strong", title)), svg, class_="plot")

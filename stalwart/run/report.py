@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stalwart.core.errors import RunError
 from stalwart.pages.html import Child, Html, page, tag
-from stalwart.run._report import audits, comparison, corrupted, sections, words
+from stalwart.run._report import audits, comparison, corrupted, sections, shields, transfers, words
 from stalwart.run._report.classes import classes
 from stalwart.run._report.gallery import Allowance, gallery
 from stalwart.run._report.record import Record, read_all
@@ -106,6 +106,10 @@ def _run(record: Record, allowance: Allowance) -> Html:
         sections.calibration(record),
         sections.robustness(record),
         Section("Audit", audits.body(record.audits)) if record.audits else None,
+        sections.smallest(record),
+        Section("Shields", shields.body(record.shields)) if record.shields else None,
+        Section("Certified accuracy", shields.curves(record.certificates)) if record.certificates else None,
+        Section("Transfer between models", transfers.body(record.transfers)) if record.transfers else None,
         Section("Common corruptions", corrupted.body(record.corruptions)) if record.corruptions else None,
         Section("Strongest examples", pictures) if pictures is not None else None,
         sections.cost(record),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stalwart.pages import charts
 from stalwart.pages.html import Child, Html, table, tag
 from stalwart.pages.numbers import NBSP, count, duration, percent, span
+from stalwart.run._report import cheapest, transfers
 from stalwart.run._report.record import Attacked, Record
 from stalwart.run._report.sections import code, curves
 from stalwart.run._report.values import Interval
@@ -58,6 +59,10 @@ def sentences(records: Sequence[Record]) -> list[Sentence]:
         said = f"Attacked by {key[0]} on {images(n, key[3])}, {listed(parts)}. {_said(gap, len(parts))}"
         found.append(Sentence(f"Within {key[1]}", said))
     found += _price(records)
+    passed = dict.fromkeys(item for record in records for item in record.transfers if len(item.runs) == len(records))
+    if passed:
+        said = " ".join(transfers.said(item) for item in list(passed)[:2])
+        found.append(Sentence("What passes from model to model", said))
     seeds = {str(record.config.get("settings", {}).get("seed")) for record in records if _has_settings(record)}
     said = (
         "Each figure under attack is an upper bound; a stronger attack may leave less. The intervals cover the choice "
@@ -177,6 +182,7 @@ def comparison(records: Sequence[Record]) -> Html:
                 *_cells(figures),
             ]
         )
+    rows += _together(records)
     times = [record.epochs[-1].get("seconds") if record.epochs else None for record in records]
     if any(seconds is not None for seconds in times):
         epochs = [f"{len(record.epochs)} epochs" for record in records]
@@ -198,6 +204,23 @@ def comparison(records: Sequence[Record]) -> Html:
         tag("p", note, class_="about"),
         curves(entries),
     )
+
+
+def _together(records: Sequence[Record]) -> list[list[Child]]:
+    """What all attacks that every run was put through leave together, a row for each threat."""
+    common = set.intersection(*({_key(item) for item in record.attacks if item.outcomes} for record in records))
+    every = [cheapest.within([item for item in record.attacks if _key(item) in common]) for record in records]
+    rows: list[list[Child]] = []
+    for first in every[0]:
+        own = [next((item for item in found if (item.threat, item.split) == (first.threat, first.split)), None)
+               for found in every]  # fmt: skip
+        if len(first.attacks) < 2 or any(item is None for item in own):
+            continue
+        more = "" if first.split == "test" else f", {first.split} split"
+        note = tag("span", f"all {len(first.attacks)} attacks together{more}", class_="sub")
+        figures = [Figure(item.robust, item.interval, item.n) for item in own if item is not None]
+        rows.append([["right under ", code(first.threat), note], *_cells(figures)])
+    return rows
 
 
 def _variant(records: Sequence[Record], item: Attacked) -> str:

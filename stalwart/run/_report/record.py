@@ -18,12 +18,17 @@ from torch import Tensor
 
 from stalwart.core.errors import InputError, RunError
 from stalwart.run._report.audits import Audited, audited
+from stalwart.run._report.cheapest import Outcomes, outcomes
 from stalwart.run._report.corrupted import Corrupted, corrupted
+from stalwart.run._report.shields import Certified, Shielded, certified, shielded
+from stalwart.run._report.transfers import Transfers, transferred
 from stalwart.run._report.values import Interval, interval_of, items, real, share, text, whole
 from stalwart.store import atomic
 from stalwart.store.checkpoint import load_tensors
 from stalwart.store.folder import RESULTS, RunFolder
 
+KINDS = ("evaluate", "attack", "audit", "corruptions", "shield", "certify", "transfer")
+"""Results that a report shows."""
 MOST_CLASSES = 2000
 MOST_RESULTS = 100
 MOST_EVENTS = 1_000_000
@@ -114,6 +119,8 @@ class Attacked:
     warnings: tuple[str, ...]
     per_class: tuple[ClassRow, ...]
     flips: tuple[Flip, ...]
+    outcomes: Outcomes | None
+    """What became of each image; None where the result does not say."""
 
     @property
     def in_levels(self) -> bool:
@@ -140,6 +147,9 @@ class Record:
     audits: tuple[Audited, ...]
     """In the order of the attacks' threats."""
     corruptions: tuple[Corrupted, ...]
+    shields: tuple[Shielded, ...]
+    certificates: tuple[Certified, ...]
+    transfers: tuple[Transfers, ...]
     damaged: tuple[str, ...]
 
     def spelled(self, part: str) -> str:
@@ -190,11 +200,14 @@ def read(path: Path, label: str) -> Record:
     attacks: list[Attacked] = []
     audits: list[Audited] = []
     corruptions: list[Corrupted] = []
+    shields: list[Shielded] = []
+    certificates: list[Certified] = []
+    transfers: list[Transfers] = []
     for file in sorted((path / RESULTS).glob("*.json"))[:MOST_RESULTS]:
         result = _json(file, damaged)
         if not result:
             continue
-        found: Evaluation | Attacked | Audited | Corrupted | None = None
+        found: Evaluation | Attacked | Audited | Corrupted | Shielded | Certified | Transfers | None = None
         if result.get("kind") == "evaluate":
             found = _evaluation(result)
         elif result.get("kind") == "attack":
@@ -203,15 +216,27 @@ def read(path: Path, label: str) -> Record:
             found = audited(result)
         elif result.get("kind") == "corruptions":
             found = corrupted(result)
+        elif result.get("kind") == "shield":
+            found = shielded(result)
+        elif result.get("kind") == "certify":
+            found = certified(result)
+        elif result.get("kind") == "transfer":
+            found = transferred(result)
         if isinstance(found, Evaluation):
             evaluations.append(found)
         elif isinstance(found, Audited):
             audits.append(found)
         elif isinstance(found, Corrupted):
             corruptions.append(found)
+        elif isinstance(found, Shielded):
+            shields.append(found)
+        elif isinstance(found, Certified):
+            certificates.append(found)
+        elif isinstance(found, Transfers):
+            transfers.append(found)
         elif found is not None:
             attacks.append(found)
-        elif result.get("kind") in ("evaluate", "attack", "audit", "corruptions"):
+        elif result.get("kind") in KINDS:
             damaged.append(f"{file.name} lacks its main figures.")
     evaluations.sort(key=lambda item: (item.split != "test", item.tta, item.split))
     order: dict[str, int] = {}
@@ -232,6 +257,9 @@ def read(path: Path, label: str) -> Record:
         tuple(attacks),
         tuple(audits),
         tuple(corruptions),
+        tuple(shields),
+        tuple(certificates),
+        tuple(transfers),
         tuple(damaged),
     )
 
@@ -339,6 +367,7 @@ def _attacked(raw: Mapping[str, Any], pictures: Path, damaged: list[str]) -> Att
         tuple(item for item in items(raw, "warnings")[:20] if isinstance(item, str)),
         _rows(items(raw, "per_class")),
         _flips(items(raw, "examples"), pictures, damaged),
+        outcomes(pictures),
     )
 
 

@@ -11,7 +11,7 @@ from stalwart.pages import charts
 from stalwart.pages.charts import Axis, Line
 from stalwart.pages.html import Child, Html, clean, escape, folded, table, tag
 from stalwart.pages.numbers import NBSP, count, duration, figure, percent, radius, span
-from stalwart.run._report import commands, words
+from stalwart.run._report import cheapest, commands, words
 from stalwart.run._report.full import written_out
 from stalwart.run._report.record import Attacked, Record
 from stalwart.run._report.values import whole
@@ -220,6 +220,12 @@ def robustness(record: Record) -> Section | None:
     if rows:
         parts.append(folded("The figures of these curves", table(head, rows, caption="Accuracy at each radius")))
     return Section("Accuracy under attack", tag("div", parts))
+
+
+def smallest(record: Record) -> Section | None:
+    """How small a change spoils each image, over all attacks within a threat."""
+    found = cheapest.within(record.attacks)
+    return Section("Cheapest examples", cheapest.body(found, FIFTHS, _ticks)) if found else None
 
 
 def _variant(item: Attacked, record: Record) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stalwart.pages.numbers import NBSP, count, duration, percent, radius, span
-from stalwart.run._report import commands, outliers
+from stalwart.run._report import cheapest, commands, outliers, shields, transfers
 from stalwart.run._report.record import Attacked, Evaluation, Record
 from stalwart.run._report.values import items, text, whole
 
@@ -95,6 +95,7 @@ def summary(record: Record) -> list[Sentence]:
     """What was trained, how good it is, what an attack does, how far to trust it, what to do next."""
     found = [_trained(record), _clean(record)]
     found += _attacks(record)
+    found += _defences(record)
     found += _trust(record)
     found += following(record)
     return found
@@ -173,7 +174,23 @@ def _attacks(record: Record) -> list[Sentence]:
             f"against {percent(item.clean)} of the same images untouched. Found by {item.attack}."
         )
         sentences.append(Sentence(f"What an attack does: {item.threat}", said))
+    together = " ".join(filter(None, (cheapest.said(item) for item in cheapest.within(record.attacks))))
+    if together:
+        sentences.append(Sentence("The cheapest changes", together))
     return sentences
+
+
+def _defences(record: Record) -> list[Sentence]:
+    """What shields are worth, what is proven, and what passes over from other models."""
+    found = []
+    if record.shields:
+        found.append(Sentence("What shields are worth", " ".join(shields.said(item) for item in record.shields[:3])))
+    if record.certificates:
+        found.append(Sentence("What is proven", " ".join(shields.proven(item) for item in record.certificates[:3])))
+    if record.transfers:
+        said = " ".join(transfers.said(item) for item in record.transfers[:3])
+        found.append(Sentence("What passes from model to model", said))
+    return found
 
 
 def _trust(record: Record) -> list[Sentence]:
