@@ -15,9 +15,9 @@ class distillation:
     """Logits times `temperature`, so that the softmax saturates and cross-entropy's gradient vanishes.
 
     Papernot et al., "Distillation as a defense to adversarial perturbations against deep neural networks" (S&P 2016),
-    section IV: a network trained on a teacher's soft labels with its logits divided by T, and used with T = 1. That
-    training is not offered yet; this shield is the step that hides the slope, logits T times as large, on a model
-    trained in any way. It changes no prediction.
+    section IV: a network trained on a teacher's soft labels with its logits divided by T, and used with T = 1. The
+    objective `distil(teacher, temperature=T, weight=1)` is that training; this shield is the step that hides the slope,
+    logits T times as large, on a model trained in any way. It changes no prediction.
 
     Masking: Carlini and Wagner, "Towards evaluating the robustness of neural networks" (S&P 2017), section VIII, broke
     it by a loss of the logits. The twin leaves the factor out; an attack by the margin (`--goal margin`) does not even
