@@ -68,8 +68,10 @@ class _Mean:
             if not self.silent and look_at is not self.goal and len(agreed):
                 with torch.no_grad():
                     judged = self.goal.select(agreed)(images[agreed].detach()).reached
-                assert judged is not None
-                reached[agreed] = judged
+                if judged is None:  # the runner will say it a few passes later
+                    reached = None
+                else:
+                    reached[agreed] = judged
         gaps: Tensor | None = None
         if all(look.gaps is not None for look in looks):
             gaps = torch.stack([look.gaps for look in looks if look.gaps is not None]).mean(0)

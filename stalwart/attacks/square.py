@@ -57,9 +57,9 @@ class square:
             trial = threat.project(propose(best, origin, side, threat.epsilon, own), origin)
             value, done = _ask(aim, trial)
             better = value > score
-            if done is not None and reached is not None:
+            if done is not None:
                 better |= done
-                reached = reached | done
+                reached = done if reached is None else reached | done
             best = torch.where(better.view(-1, 1, 1, 1), trial, best)
             score = torch.where(better, value, score)
         result[live] = best

@@ -19,6 +19,9 @@ SLACK = 1e-6
 """How far a size may pass ε by float32's rounding, besides one part in 10,000."""
 
 
+LOOK_EVERY = 4
+"""Passes between two looks at what is reached, on an accelerator: to look is to wait until it has caught up."""
+
 OUTWARD = (1.0, 1.01, 1.03, 1.06, 1.12, 1.25, 1.5)
 """How far a smallest change is lengthened where rounding to 8 bits has undone it, until it stands."""
 NUDGES = (1.0, 1 + 1e-5, 1 + 1e-4, 1 + 1e-3)
@@ -58,6 +61,8 @@ class Ledger:
         self.climbed = False
         self.flat = torch.zeros((), dtype=torch.int64, device=clean.device)
         self.broken = torch.zeros((), dtype=torch.int64, device=clean.device)
+        self.every = 1 if clean.device.type == "cpu" else LOOK_EVERY
+        self._noted: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @torch.no_grad()
     def pictures(self, index: Tensor | None = None) -> Tensor:
@@ -104,6 +109,33 @@ class Ledger:
         self.reached[place] = reached[new]
         return reached
 
+    def note(self, images: Tensor, reached: Tensor, index: Tensor) -> Tensor | None:
+        """Judge where the attack's own pass says `reached` (b,), at once or, on an accelerator, a few passes later.
+
+        Nothing is lost by waiting: every candidate is kept and judged in the order in which it came, and a sample only
+        leaves the batch a few steps late. Between two looks nothing waits for the device.
+
+        Returns:
+            (b,) bool: which samples are done; None between two looks.
+        """
+        self._noted.append((images.detach(), reached, index))
+        if len(self._noted) < self.every:
+            return None
+        self.look()
+        return self.reached[index]
+
+    def look(self) -> None:
+        """Judge the candidates that were noted."""
+        noted, self._noted = self._noted, []
+        if not noted:
+            return
+        counts = torch.stack([reached.sum() for _, reached, _ in noted]).tolist()
+        for (images, reached, index), count in zip(noted, counts, strict=True):
+            if count:
+                place = (reached & ~self.reached[index]).nonzero().squeeze(1)
+                if len(place):
+                    self.judge(images[place], index[place])
+
     def watch(self, gradient: Tensor) -> None:
         """Count a gradient as it passes, and those that are all zero or not finite."""
         self.backwards += len(gradient)
@@ -149,10 +181,7 @@ class Judged:
         assert verdict.reached is not None
         if self.least:
             return verdict
-        candidates = verdict.reached.nonzero().squeeze(1)
-        reached = torch.zeros_like(verdict.reached)
-        if len(candidates):
-            reached[candidates] = self.ledger.judge(images[candidates], self.index[candidates])
+        reached = self.ledger.note(images, verdict.reached, self.index)
         return Verdict(verdict.loss, reached, verdict.gaps, verdict.parts)
 
 
@@ -195,6 +224,7 @@ def solve(ledger: Ledger, solver: Attack, threat: Threat, seed: int, goal: Goal 
 
 def conclude(ledger: Ledger, last: Tensor, least: bool) -> None:
     """Judge an attack's answers (b, C, H, W); smallest changes, once more and once more where rounding undid them."""
+    ledger.look()
     live = (~ledger.reached).nonzero().squeeze(1)
     if not len(live) or ledger.threat.epsilon <= 0:
         return
