@@ -251,6 +251,7 @@ def task(task: Task, model: nn.Module, examples: Examples) -> None:
         same = torch.allclose(part.loss, verdict.loss[some], atol=1e-4)
         _expect(same, f"{who}: goal.select must be the part of the whole", part.loss.tolist())
         prediction = task.predict(model, images)
+        _divergence(task, model, images, who)
     _expect([m.training for m in model.modules()] == modes, f"{who}: must leave the model's modes", "others")
     state = model.state_dict()
     kept = all(torch.equal(state[name], value) for name, value in before.items())
@@ -269,6 +270,63 @@ def task(task: Task, model: nn.Module, examples: Examples) -> None:
     _expect(same, f"{who}: metric merged must be the metric gathered", "other figures")
     for said in (task.describe(prediction, 0, examples.info), task.describe_target(targets, 0, examples.info)):
         _expect(isinstance(said, dict), f"{who}: describe must give a dict of plain values", said)
+
+
+def _divergence(task: Task, model: nn.Module, images: Tensor, who: str) -> None:
+    """0 between the same images, more between others, each sample's own, with a slope to either side."""
+    others = (images * 0.5 + 0.25).requires_grad_()
+    apart = task.divergence(model, images, others)
+    _per_sample(apart, len(images), f"{who}: divergence")
+    _expect(bool((apart > 0).all()), f"{who}: divergence must be above 0 where predictions differ", apart.tolist())
+    (slope,) = torch.autograd.grad(apart.sum(), others)
+    _expect(bool(slope.isfinite().all() and (slope != 0).any()), f"{who}: divergence must have a gradient", "none")
+    same = task.divergence(model, images, images)
+    none = torch.allclose(same, torch.zeros_like(same), atol=1e-6)
+    _expect(none, f"{who}: divergence of images from themselves must be 0", same.tolist())
+    alone = task.divergence(model, images[:1], others[:1].detach())
+    good = torch.allclose(alone, apart[:1], atol=1e-4)
+    _expect(good, f"{who}: divergence must be each sample's own", alone.tolist())
+
+
+def objective(objective: Objective, task: Task, model: nn.Module, examples: Examples) -> None:
+    """Check that an objective keeps its contract on a model in training mode and a few examples of one size.
+
+    One finite loss a sample, with gradients to the parameters; the same for the same noise; and nothing of the model
+    changed but its buffers: no weight, no mode, no `requires_grad`, no gradient before the caller goes backwards.
+
+    Raises:
+        ContractError: it says what was expected of whom and what came.
+    """
+    who = f"objective {objective!r}"
+    index = torch.tensor(_some(len(examples)))
+    samples = [examples[i] for i in index.tolist()]
+    images = torch.stack([sample.image for sample in samples]).float() / 255
+    targets = task.collate([sample.target for sample in samples])
+    kept, n = images.clone(), len(images)
+    weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    modes = [module.training for module in model.modules()]
+    wants = [weight.requires_grad for weight in model.parameters()]
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.zero_grad(set_to_none=True)
+    losses = objective(model, task, Batch(images, targets, index, Noise.of_index(index, 0)))
+    _per_sample(losses, n, f"{who}: loss")
+    same = all(torch.equal(weight, weights[name]) for name, weight in model.named_parameters())
+    _expect(same, f"{who}: must leave the weights", "others")
+    _expect([m.training for m in model.modules()] == modes, f"{who}: must leave the model's modes", "others")
+    now = [weight.requires_grad for weight in model.parameters()]
+    _expect(now == wants, f"{who}: must leave every requires_grad", "others")
+    untouched = all(weight.grad is None for weight in model.parameters())
+    _expect(untouched, f"{who}: must leave gradients to the caller", "gradients")
+    _expect(torch.equal(images, kept), f"{who}: must not write into the images", "other values")
+    losses.sum().backward()  # type: ignore[no-untyped-call]
+    found = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    good = bool(found) and all(bool(gradient.isfinite().all()) for gradient in found)
+    _expect(good, f"{who}: must give the parameters finite gradients", "none" if not found else "NaN or infinity")
+    for name, buffer in model.named_buffers():
+        buffer.copy_(buffers[name])
+    again = objective(model, task, Batch(images, targets, index, Noise.of_index(index, 0)))
+    _expect(torch.equal(again, losses), f"{who}: must give the same for the same noise", "other losses")
+    model.zero_grad(set_to_none=True)
 
 
 def _per_sample(loss: Tensor, n: int, who: str) -> None:

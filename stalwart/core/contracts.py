@@ -6,7 +6,7 @@ Normalisation is a layer of the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -108,6 +108,9 @@ class Batch:
     """(B,) int64 positions in the split."""
     noise: Noise
     """Random numbers of these samples in this epoch, whatever the batch's make-up."""
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    """What an objective that `carries` left at these places of the batch in the step before, and may replace: tensors
+    with one row for each sample. The trainer saves it, so that a resumed run finds it again."""
 
 
 @runtime_checkable
@@ -251,6 +254,14 @@ class Task(Protocol):
 
     def loss(self, model: nn.Module, images: Tensor, targets: Any, *, smoothing: float = 0.0) -> Tensor:
         """(B,) float32: each sample's own loss. Deterministic, one forward pass."""
+        ...
+
+    def divergence(self, model: nn.Module, images: Tensor, others: Tensor) -> Tensor:
+        """(B,) float32, 0 or more: how far the predictions at `others` are from those at `images`, whatever the truth.
+
+        Differentiable in both and in the weights, deterministic, one forward pass `model(...)` of each. Of classes it
+        is KL(p(images) ‖ p(others)).
+        """
         ...
 
     def predict(self, model: nn.Module, images: Tensor) -> Any:
@@ -466,10 +477,52 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Objective(Protocol):
-    """What training minimises."""
+    """What training minimises.
+
+    Where it has both an `attack` and a `threat`, the trainer watches robustness on validation images with them. Where
+    it says `replays: int`, each batch is stepped on so many times in a row; where it says `carries = True`, what it
+    puts into `batch.memory` comes back in the next step.
+    """
 
     def __call__(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
         """(B,) float32, the loss of each sample, with gradients to the model's parameters."""
+        ...
+
+
+@runtime_checkable
+class Hardening(Objective, Protocol):
+    """An objective in two halves, of which a wrapper can have the second alone: it is the first, then the second."""
+
+    @property
+    def attack(self) -> Attack:
+        """What the trainer watches robustness with."""
+        ...
+
+    @property
+    def threat(self) -> Threat: ...
+
+    def worst(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+        """Images (B, C, H, W) of the threat around the batch's, to train on; the model is left as it was."""
+        ...
+
+    def loss(self, model: nn.Module, task: Task, batch: Batch, worst: Tensor) -> Tensor:
+        """(B,) float32, the loss of each sample at its worst image."""
+        ...
+
+
+@runtime_checkable
+class Joint(Objective, Protocol):
+    """An objective that must see the whole batch before it can say the loss of any part of it."""
+
+    def parts(
+        self, model: nn.Module, task: Task, batches: Sequence[Batch], total: Callable[[Tensor], Tensor]
+    ) -> Iterator[Tensor]:
+        """The losses (b,) of the batch's parts, one part after another; the caller goes backwards in between.
+
+        Args:
+            batches: the parts that this process computes, none of them empty; perhaps none at all.
+            total: the sum of a tensor over all processes; each must call it as often as the others.
+        """
         ...
 
 

@@ -28,7 +28,12 @@ class adversarial:
     """Label smoothing of the loss that is minimised."""
 
     def __call__(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+        return self.loss(model, task, batch, self.worst(model, task, batch))
+
+    def worst(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
         with frozen(model):
             goal = Unstopped(task.goal(model, batch.targets))
-            worst = self.attack(batch.images, goal, self.threat, batch.noise.fork("adversary"))
-        return task.loss(model, worst.detach(), batch.targets, smoothing=self.smoothing)
+            return self.attack(batch.images, goal, self.threat, batch.noise.fork("adversary")).detach()
+
+    def loss(self, model: nn.Module, task: Task, batch: Batch, worst: Tensor) -> Tensor:
+        return task.loss(model, worst, batch.targets, smoothing=self.smoothing)

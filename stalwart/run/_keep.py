@@ -97,7 +97,7 @@ class Keeper:
         if not (self.out / "last" / _state.STATE).is_file():
             progress = Progress()
         else:
-            progress = _state.load(self.out / "last", stepper.model, stepper.optimizer, stepper.ema)
+            progress = _state.load(self.out / "last", stepper.model, stepper.optimizer, stepper.ema, stepper.memories)
             if progress.finished:
                 raise RunError(f"{self.out} has finished: there is nothing to go on with.")
         if self.folder is not None:
@@ -120,7 +120,8 @@ class Keeper:
             )
         with stepper.averaged():
             self.save("last", progress, stepper, info, signature)
-        _state.save(self.folder.path / "last", progress, stepper.model, stepper.optimizer, stepper.ema)
+        last = self.folder.path / "last"
+        _state.save(last, progress, stepper.model, stepper.optimizer, stepper.ema, stepper.memories)
 
     def save(self, name: str, progress: Progress, stepper: Stepper, info: Info, signature: Signature) -> None:
         """Keep the model as it stands."""
@@ -170,6 +171,8 @@ class Keeper:
         """A resumed run is the run that was started."""
         for part, ours in (("spelling", self.spelling), ("settings", self.settings)):
             for name, value in ours.items():
+                if name not in config.get(part, {}):  # a run of an older version, which had no such setting
+                    continue
                 then, now = config.get(part, {}).get(name), list(value) if isinstance(value, tuple) else value
                 if name not in FREE_TO_CHANGE and then != now:
                     raise RunError(f"{self.out} was started with {name}={then!r} and cannot go on with {now!r}.")

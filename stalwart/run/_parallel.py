@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -81,6 +81,18 @@ class World:
         states: list[T] = [state] * self.size
         dist.all_gather_object(states, state)
         return states
+
+    def joined(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Every process's rows of each named tensor in one, in order of rank. All processes must call it together."""
+        if self.size == 1:
+            return dict(mine)
+        held = [part for part in self.gather({name: rows.cpu() for name, rows in mine.items()}) if part]
+        return {name: torch.cat([part[name] for part in held]) for name in (held[0] if held else ())}
+
+    def place(self, count: int) -> tuple[int, int]:
+        """Where this process's rows begin, and how many all have, where it has `count` of them."""
+        counts = self.gather(count)
+        return sum(counts[: self.rank]), sum(counts)
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether the flag is up anywhere."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from stalwart.core.component import Range, at_least, component
-from stalwart.core.contracts import Augment, OptimizerMaker, Schedule
+from stalwart.core.contracts import Augment, OptimizerMaker, Schedule, Source
 from stalwart.core.errors import InputError
 
 
@@ -23,6 +23,13 @@ class Training:
     """The learning rate's course."""
     augments: tuple[Augment, ...] = ()
     """Random changes of the training images, in their order; may be given several times."""
+    radius: Schedule = "constant()"  # type: ignore[assignment]
+    """The course of the share of the threat's ε that an adversarial objective trains with; a curriculum begins small,
+    as triangle(peak=0.5, start=0, floor=1) does. Validation always attacks with all of it."""
+    extra: Source | None = None
+    """More data of the same classes to train on; only its train split is used."""
+    extra_share: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.5
+    """Share of each batch that comes from the extra data. An epoch is still one pass through the main data."""
     seed: int = 0
     """Of everything random: initial weights, order, augmentation, dropout, the division of train."""
     val: Annotated[float, Range(0, 1, open_high=True)] = 0.1
@@ -58,5 +65,16 @@ class Training:
                 f"batch must be a multiple of accumulate, {self.accumulate}, to be computed in equal parts. "
                 f"Got {self.batch}."
             )
+        part = self.batch // self.accumulate
+        if self.extra is not None and not 0 < self.extra_images < part:
+            raise InputError(
+                f"extra_share must leave an image of both in each part of a batch, {part} images. "
+                f"Got {self.extra_share:g}."
+            )
         if self.patience and not self.val:
             raise InputError(f"patience={self.patience} needs validation images. Got val={self.val:g}.")
+
+    @property
+    def extra_images(self) -> int:
+        """Images of the extra data in each part of a batch."""
+        return 0 if self.extra is None else round(self.batch // self.accumulate * self.extra_share)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ class Progress:
     """The epoch under way, counted from 0."""
     position: int = 0
     """Batches of it that are done."""
+    replay: int = 0
+    """Steps already made on the next of them, where an objective makes several on each."""
     step: int = 0
     """Optimizer steps in all."""
     loss: float = 0.0
@@ -38,16 +41,29 @@ class Progress:
     best_scores: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     """The last epoch's validation figures."""
-    peak_robust: float | None = None
-    """The best robust validation score, for noticing its fall."""
+    course: list[dict[str, float]] = field(default_factory=list)
+    """What was seen of robustness in each epoch (`_watch.Epoch`)."""
     seconds: float = 0.0
     """Time spent training, over all the run's processes, validation left out."""
     finished: bool = False
 
 
-def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Any) -> None:
-    """Write the state file of a run's `last/`."""
+def save(
+    folder: Path,
+    progress: Progress,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: Any,
+    memories: Sequence[Mapping[str, Tensor]],
+) -> None:
+    """Write the state file of a run's `last/`.
+
+    Args:
+        memories: what the objective carries from step to step, for each part of a batch.
+    """
     tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in model.state_dict().items()}
+    for part, memory in enumerate(memories):
+        tensors |= {f"memory/{part}/{name}": value for name, value in memory.items()}
     if ema is not None:
         tensors |= {f"ema/{name}": value for name, value in ema.items()}
     state = optimizer.state_dict()
@@ -66,7 +82,13 @@ def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.op
     save_tensors(folder / STATE, tensors, {"state": json.dumps(words)})
 
 
-def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Any) -> Progress:
+def load(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: Any,
+    memories: Sequence[dict[str, Tensor]],
+) -> Progress:
     """Put a state file's content back.
 
     Raises:
@@ -76,7 +98,8 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: 
     try:
         with safe_open(path, framework="pt") as file:
             words = json.loads((file.metadata() or {})["state"])
-        progress = Progress(**words["progress"])
+        known = {name.name for name in fields(Progress)}
+        progress = Progress(**{name: value for name, value in words["progress"].items() if name in known})
         groups, scalars = words["groups"], words["scalars"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {str(error).splitlines()[0]}.") from None
@@ -85,6 +108,9 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: 
     if ema is not None:
         for name, value in _under(tensors, "ema/").items():
             ema[name].copy_(value)
+    for name, value in _under(tensors, "memory/").items():
+        part, _, key = name.partition("/")
+        memories[int(part)][key] = value
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in scalars.items()}
     for name, value in _under(tensors, "optimizer/").items():
         index, _, key = name.partition("/")

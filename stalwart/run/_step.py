@@ -9,11 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from stalwart.core.contracts import Batch, Objective, OptimizerMaker, Schedule, Task
+from stalwart.core.contracts import Batch, Joint, Objective, OptimizerMaker, Schedule, Task
 from stalwart.core.errors import ContractError
 from stalwart.core.parameters import trainable
 from stalwart.core.rng import seed_of
 from stalwart.run._parallel import World
+from stalwart.run._radius import at_radius
 from stalwart.run.probe import Choice
 
 
@@ -22,7 +23,9 @@ class Stepper:
 
     Args:
         model: on the device; it is brought into the choice's layout, in place.
-        total: steps of the whole training, which the schedule spans.
+        radius: the course of the share of the threat's ε.
+        parts: that a batch is computed in, at most.
+        total: steps of the whole training, which the schedules span.
         clip: largest norm of the gradient of all parameters together; 0 for no limit.
         ema: decay of the average of the weights; 0 for none.
         seed: of what the model itself draws, such as dropout. Each step has its own, so a resumed run draws the same.
@@ -36,7 +39,9 @@ class Stepper:
         objective: Objective,
         optimizer: OptimizerMaker,
         schedule: Schedule,
+        radius: Schedule,
         *,
+        parts: int,
         total: int,
         clip: float,
         ema: float,
@@ -46,6 +51,9 @@ class Stepper:
         choice: Choice,
     ) -> None:
         self.model, self.task, self.objective, self.schedule = model, task, objective, schedule
+        self.radius = radius
+        self.memories: list[dict[str, Tensor]] = [{} for _ in range(parts)]
+        """What the objective carries from step to step: for each part of a batch its rows, of all processes."""
         self.total, self.clip, self.decay, self.world, self.device = total, clip, ema, world, device
         self._first_seed = seed_of(seed, "steps")
         self.choice = choice
@@ -73,18 +81,18 @@ class Stepper:
             (): sum of the losses over all processes, on the device. Where it is not finite, a CPU has left the weights
             alone; an accelerator has not, as nobody waited for the number.
         """
-        factor = self.schedule(number / self.total)
+        factor, objective = self.schedule(number / self.total), self.objective_at(number)
         for settings, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             settings["lr"] = rate * factor
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
+        group = [self._placed(batch, memory) for batch, memory in zip(group, self.memories, strict=False)]
+        live = [batch for batch in group if len(batch.images)]
         with _seeded((self._first_seed + number * self.world.size + self.world.rank) % 2**63, self.device):
-            for batch in group:
-                if not len(batch.images):
-                    continue
-                batch = replace(batch, images=self.choice.place(batch.images))
+            found = self._losses(objective, live)
+            for batch in live:
                 with self.autocast:
-                    losses = self.objective(self.seeing, self.task, batch)
+                    losses = next(found)
                     if losses.shape != (len(batch.images),):
                         raise ContractError(
                             f"{self.objective!r} must give one loss for each of {len(batch.images)} images. "
@@ -92,16 +100,47 @@ class Stepper:
                         )
                 losses.backward(torch.full_like(losses, 1 / images))  # type: ignore[no-untyped-call]
                 total += losses.detach().sum()
+            next(found, None)  # one without images must still take part where processes wait for each other
         self.world.sum_(total)
         self.world.sum_gradients(self.parameters)
         if self.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
         if self.device.type == "cpu" and not bool(total.isfinite()):
             return total
+        if self._carries:
+            for batch, memory in zip(group, self.memories, strict=False):
+                memory |= self.world.joined(batch.memory)
         self.optimizer.step()
         if self.ema is not None:
             self._average(number)
         return total
+
+    def objective_at(self, number: int) -> Objective:
+        """The objective at the radius of step `number`."""
+        return at_radius(self.objective, self.radius(number / self.total))
+
+    @property
+    def _carries(self) -> bool:
+        return bool(getattr(self.objective, "carries", False))
+
+    def _placed(self, batch: Batch, memory: dict[str, Tensor]) -> Batch:
+        """The batch in the choice's layout, with its rows of what is carried, which the objective may replace."""
+        mine: dict[str, Tensor] = {}
+        if self._carries:
+            first, everything = self.world.place(len(batch.images))
+            for name, rows in memory.items():
+                if len(rows) == everything:
+                    own = rows[first : first + len(batch.images)].to(self.device)
+                    mine[name] = self.choice.place(own)
+        return replace(batch, images=self.choice.place(batch.images), memory=mine)
+
+    def _losses(self, objective: Objective, live: Sequence[Batch]) -> Iterator[Tensor]:
+        """Each part's losses; where the objective must see the whole batch first, it is shown that."""
+        if isinstance(objective, Joint):
+            yield from objective.parts(self.seeing, self.task, live, self.world.sum_)
+        else:
+            for batch in live:
+                yield objective(self.seeing, self.task, batch)
 
     @torch.no_grad()
     def _average(self, number: int) -> None:

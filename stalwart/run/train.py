@@ -28,15 +28,18 @@ from stalwart.core.errors import InputError, TrainingError
 from stalwart.core.rng import generator
 from stalwart.core.spelling import spell
 from stalwart.feed.batches import Batches
+from stalwart.feed.mixed import Mixed
 from stalwart.feed.split import Splits, Subset, counts, open_splits
 from stalwart.run._interrupt import Interrupt
 from stalwart.run._keep import Keeper
 from stalwart.run._parallel import World, joined
+from stalwart.run._radius import at_radius
 from stalwart.run._settings import Training as Training
-from stalwart.run._setup import build, make_batches
+from stalwart.run._setup import build, make_batches, make_mixed
 from stalwart.run._state import Progress
 from stalwart.run._step import Stepper
 from stalwart.run._validate import ROBUST_IMAGES, robust, validate, watched
+from stalwart.run._watch import remark
 from stalwart.run.probe import Choice, choose
 from stalwart.store import checkpoint
 
@@ -116,7 +119,7 @@ class _Run:
         if world.size > 1 and self.device.type == "cuda":
             self.device = torch.device("cuda", world.local)
         splits = open_splits(self.source, val=settings.val, seed=settings.seed)
-        spelled = ("optimizer", "schedule", "augments")
+        spelled = ("optimizer", "schedule", "augments", "radius", "extra")
         plain = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in spelled}
         self.keeper = Keeper(self.out, self._spelling(), plain, world.first)
         self.keeper.open(resume, self.device, world.size)
@@ -131,14 +134,16 @@ class _Run:
 
     def _course(self, splits: Splits, resume: bool, interrupt: Interrupt) -> Iterator[Event]:
         settings, progress = self.settings, self.progress
-        batches = self._batches(splits.train, train=True)
+        batches = make_mixed(splits.train, self.task, settings, self.device, self.world)
         self.info = splits.train.info
         if not len(batches):
             raise InputError(f"{spell(self.source)}: the train split has no images for a batch of {batches.batch}.")
         assert batches.size is not None
         name = type(self.task).__name__
         self.signature = Signature(len(self.info.classes), batches.channels, batches.size, name)
-        per_epoch = -(-len(batches) // settings.accumulate)
+        self.replays: int = getattr(self.objective, "replays", 1)
+        per_epoch = -(-len(batches) // settings.accumulate) * self.replays
+        at_radius(self.objective, settings.radius(0.0))  # refuses now what cannot be done
         model = self.world.same_start(self._build(splits.train))
         choice = self._choose(model, batches, per_epoch * settings.epochs)
         self.stepper = Stepper(
@@ -147,6 +152,8 @@ class _Run:
             self.objective,
             settings.optimizer,
             settings.schedule,
+            settings.radius,
+            parts=settings.accumulate,
             total=per_epoch * settings.epochs,
             clip=settings.clip,
             ema=settings.ema,
@@ -172,7 +179,8 @@ class _Run:
             yield from self._between(validation, watching)
             waited = progress.epoch - progress.best_epoch
             if settings.patience and validation is not None and waited >= settings.patience:
-                yield Event("note", {"message": f"stopped early: no better score for {waited} epochs."})
+                what = "score" if watching is None else "robust score"
+                yield Event("note", {"message": f"stopped early: no better {what} for {waited} epochs."})
                 break
             if self._enough():
                 break
@@ -182,47 +190,55 @@ class _Run:
         final |= {"best_epoch": progress.best_epoch, **progress.best_scores}
         yield Event("result", {"kind": "train", **final, **({"path": str(self.out)} if self.out else {})})
 
-    def _epoch(self, batches: Batches, interrupt: Interrupt) -> Iterator[Event]:
-        settings, progress = self.settings, self.progress
-        if progress.position == 0:
+    def _epoch(self, batches: Batches | Mixed, interrupt: Interrupt) -> Iterator[Event]:
+        progress = self.progress
+        if progress.position == 0 and progress.replay == 0:
             progress.loss, progress.count = 0.0, 0
-        self.clock = begun = looked = time.perf_counter()
-        first_step, last = progress.step, len(batches)
+        self.clock = time.perf_counter()
+        yield from self._steps(batches, interrupt)
+        self._count_seconds()
+
+    def _steps(self, batches: Batches | Mixed, interrupt: Interrupt) -> Iterator[Event]:
+        settings, progress, last = self.settings, self.progress, len(batches)
+        begun = looked = self.clock
+        first_step = progress.step
         group: list[Batch] = []
         for number, batch in enumerate(batches.epoch(progress.epoch, progress.position), progress.position):
             group.append(batch)
             if len(group) < settings.accumulate and number + 1 < last:
                 continue
             images = _images_in(batches, number, len(group))
-            self.pending.append(self.stepper.step(group, images, progress.step))
-            group = []
-            if self.device.type == "cpu":  # nothing to wait for; and the weights are still those from before the step
-                self._look(keep=True)
-            progress.step += 1
-            progress.position = number + 1
-            progress.count += images
-            now = time.perf_counter()
-            stop = self._asked(interrupt)
-            save = settings.save_every_s > 0 and now - self.saved_at > settings.save_every_s
-            due = now - looked > 0.2 or number + 1 == last or self._enough()
-            if due or stop or save:
-                self._look()
-            if stop:
-                self._save_last()
-                raise KeyboardInterrupt
-            if due:
-                looked = now
-                rate = (progress.step - first_step) / (now - begun)
-                try:
-                    yield Event("progress", self._running(rate))
-                except (GeneratorExit, KeyboardInterrupt):
+            for replay in range(progress.replay + 1, self.replays + 1):
+                self.pending.append(self.stepper.step(group, images, progress.step))
+                if self.device.type == "cpu":  # nothing to wait for; and the weights are still those from before
+                    self._look(keep=True)
+                progress.step += 1
+                progress.count += images
+                progress.replay = replay % self.replays
+                if not progress.replay:
+                    progress.position = number + 1
+                now = time.perf_counter()
+                stop = self._asked(interrupt)
+                save = settings.save_every_s > 0 and now - self.saved_at > settings.save_every_s
+                due = now - looked > 0.2 or progress.position == last or self._enough()
+                if due or stop or save:
+                    self._look()
+                if stop:
                     self._save_last()
-                    raise
-            if save:
-                self._save_last()
-            if self._enough():
-                break
-        self._count_seconds()
+                    raise KeyboardInterrupt
+                if due:
+                    looked = now
+                    rate = (progress.step - first_step) / (now - begun)
+                    try:
+                        yield Event("progress", self._running(rate))
+                    except (GeneratorExit, KeyboardInterrupt):
+                        self._save_last()
+                        raise
+                if save:
+                    self._save_last()
+                if self._enough():
+                    return
+            group = []
 
     def _between(self, validation: Batches | None, watching: Batches | None) -> Iterator[Event]:
         """The end of an epoch: validate, keep the best, save."""
@@ -246,9 +262,10 @@ class _Run:
             if watching is not None and watch is not None:
                 score = robust(model, self.task, watching, *watch, self.settings.seed, self.world)
                 figures[f"robust_{name}"] = score
-                warning = self._fallen(score, figures[f"val_{name}"])
+                progress.course.append(self._seen(figures, watching.count))
+                warning = remark(progress.course)
             progress.epoch += 1
-            progress.position = 0
+            progress.position = progress.replay = 0
             progress.scores = {k: v for k, v in figures.items() if k.startswith(("val_", "robust_"))}
             if self._better(score, figures):
                 progress.best, progress.best_epoch, progress.best_scores = score, progress.epoch, progress.scores
@@ -269,24 +286,19 @@ class _Run:
         loss, before = figures.get("val_loss"), progress.best_scores.get("val_loss")
         return score == progress.best and loss is not None and before is not None and loss < 0.999 * before
 
-    def _fallen(self, held: float, clean: float) -> str:
-        """Catastrophic overfitting: robustness that was there and is gone (Wong et al. 2020, section 5)."""
-        peak = self.progress.peak_robust
-        if peak is None and held < 0.05 * clean and clean > 0.3:
-            self.progress.peak_robust = held
-            return (
-                f"no robustness: {clean:.1%} of the untouched validation images are right, and {held:.1%} under the "
-                "attack that watches. Where that is so from the first epoch on, training's own attack is too weak: try "
-                "a smaller step, more attack steps (objective adversarial), or a lower learning rate."
-            )
-        self.progress.peak_robust = held if peak is None else max(peak, held)
-        if peak is None or peak < 0.1 or held > 0.5 * peak:
-            return ""
-        return (
-            f"catastrophic overfitting: robust accuracy fell from {peak:.1%} to {held:.1%} in epoch "
-            f"{self.progress.epoch + 1}. The best checkpoint is from before. Try a smaller step, more attack steps "
-            "(objective adversarial), or fewer epochs."
-        )
+    def _seen(self, figures: dict[str, Any], images: int) -> dict[str, float]:
+        """What `_watch` wants to know of the epoch that ends."""
+        progress, name = self.progress, self.task.score
+        return {
+            "epoch": progress.epoch + 1,
+            "first": progress.course[-1]["last"] + 1 if progress.course else 1,
+            "last": progress.step,
+            "radius": self.settings.radius((progress.step - 1) / self.stepper.total),
+            "robust": figures[f"robust_{name}"],
+            "clean": figures[f"val_{name}"],
+            "loss": figures["train_loss"],
+            "images": images,
+        }
 
     # ------------------------------------------------------------ its parts
 
@@ -321,8 +333,8 @@ class _Run:
             return interrupt.asked
         return self.progress.step % 16 == 0 and self.world.any(interrupt.asked, self.device)
 
-    def _batches(self, examples: Examples, *, train: bool = False) -> Batches:
-        return make_batches(examples, self.task, self.settings, self.device, self.world, train=train)
+    def _batches(self, examples: Examples) -> Batches:
+        return make_batches(examples, self.task, self.settings, self.device, self.world, train=False)
 
     def _validation(self, val: Examples) -> tuple[Batches | None, Batches | None]:
         """Batches to validate on; and some drawn of them, to watch robustness on, where the objective wants that."""
@@ -340,7 +352,7 @@ class _Run:
             return model if model.training else model.train()
         return build(self.architecture, self.signature, examples, self.task, self.settings).to(self.device)
 
-    def _choose(self, model: nn.Module, batches: Batches, steps: int) -> Choice:
+    def _choose(self, model: nn.Module, batches: Batches | Mixed, steps: int) -> Choice:
         """Layout, precision and compilation: as the run was started, or by measuring. The first process decides."""
         choice, asked = self.keeper.chosen(), self.settings.precision
         if choice is None and asked != "auto":
@@ -362,7 +374,7 @@ class _Run:
 
     # ------------------------------------------------------------ what it says and keeps
 
-    def _start(self, splits: Splits, batches: Batches) -> Event:
+    def _start(self, splits: Splits, batches: Batches | Mixed) -> Event:
         parts = {"train": splits.train, "val": splits.val, "test": splits.test}
         names = self.info.classes
         values: dict[str, Any] = {
@@ -374,7 +386,7 @@ class _Run:
             "device": str(self.device),
             "processes": self.world.size,
             "parameters": sum(parameter.numel() for parameter in self.stepper.model.parameters()),
-            "train_images": batches.count,
+            "train_images": batches.count,  # those of an epoch, extra ones counted in
             "val_images": len(splits.val),
             "test_images": len(splits.test),
             "class_counts": dict(zip(names, counts(splits.train), strict=True)),
@@ -411,6 +423,8 @@ class _Run:
             "optimizer": spell(settings.optimizer),
             "schedule": spell(settings.schedule),
             "augments": [spell(augment) for augment in settings.augments],
+            "radius": spell(settings.radius),
+            "extra": None if settings.extra is None else spell(settings.extra),
         }
 
     def _count_seconds(self) -> None:
@@ -425,7 +439,7 @@ class _Run:
         self.clock = self.saved_at = time.perf_counter()
 
 
-def _images_in(batches: Batches, number: int, parts: int) -> int:
+def _images_in(batches: Batches | Mixed, number: int, parts: int) -> int:
     """Images in the step that ends with batch `number` and has so many parts, over all processes."""
     first = (number + 1 - parts) * batches.batch
     return min((number + 1) * batches.batch, batches.count) - first

@@ -36,6 +36,11 @@ class classification:
         logits = logits_of(model, images)
         return F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
 
+    def divergence(self, model: nn.Module, images: Tensor, others: Tensor) -> Tensor:
+        """(B,) KL(p(images) ‖ p(others)) of the softmax, in nats and float32."""
+        here, there = logits_of(model, images).log_softmax(1), logits_of(model, others).log_softmax(1)
+        return F.kl_div(there, here, reduction="none", log_target=True).sum(1)
+
     @torch.no_grad()
     def predict(self, model: nn.Module, images: Tensor) -> Tensor:
         return logits_of(model, images).softmax(1)
