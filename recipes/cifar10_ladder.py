@@ -18,6 +18,7 @@ from typing import Any
 
 import stalwart
 from stalwart.core.memory import keep_memory
+from stalwart.core.statistics import wilson
 
 NET = "fastnet(widths=(16, 32, 64))"
 ATTACK = "attack=pgd(steps=5)"
@@ -52,40 +53,35 @@ def score(data: str, objective: str, rate: float) -> float:
 
 
 def climb(data: str, objective: str, run: Path, epochs: int) -> dict[str, Any]:
-    """Tune, train and attack one rung."""
-    begun = time.process_time()
-    tuned = run / "rates.json"
-    if not tuned.exists():
-        scores = {str(rate): score(data, objective, rate) for rate in RATES}
+    """Tune, train and attack one rung; what is done already is not done again."""
+    kept, notes = run / "run", run / "notes.json"
+    known: dict[str, Any] = json.loads(notes.read_text()) if notes.exists() else {}
+
+    def note(name: str, value: Any, begun: float) -> None:
+        known[name], known[f"{name}_cpu_s"] = value, time.process_time() - begun
         run.mkdir(parents=True, exist_ok=True)
-        tuned.write_text(json.dumps(scores))
-    scores = json.loads(tuned.read_text())
-    rate = float(max(scores, key=lambda name: scores[name]))
-    tuning, kept = time.process_time(), run / "run"
-    going_on = (kept / "config.json").exists()
-    how = settings(rate, epochs, 0.02)
-    for event in stalwart.train(data, NET, objective=objective, settings=how, out=kept, resume=going_on):
-        if event.kind in ("epoch", "warning"):
-            print(objective, dict(event.values), flush=True)
-    trained = time.process_time()
+        notes.write_text(json.dumps(known))
+
+    if "tuned" not in known:
+        begun = time.process_time()
+        note("tuned", {str(rate): score(data, objective, rate) for rate in RATES}, begun)
+    rate = float(max(known["tuned"], key=lambda name: known["tuned"][name]))
+    if "trained" not in known:
+        begun, how = time.process_time(), settings(rate, epochs, 0.02)
+        going_on = (kept / "config.json").exists()
+        for event in stalwart.train(data, NET, objective=objective, settings=how, out=kept, resume=going_on):
+            if event.kind in ("epoch", "warning"):
+                print(objective, dict(event.values), flush=True)
+        note("trained", rate, begun)
+    begun = time.process_time()
     *_, tested = stalwart.evaluate(kept, checkpoint="last")
+    right, n = tested.values["figures"]["top1"], tested.values["n"]
     swift = stalwart.attack_run(kept, [ATTACKER], [THREAT], limit=ATTACKED, radii=(1.0,), checkpoint="last")
     *_, attacked = (event for event in swift if event.kind == "result")
-    figures = tested.values["figures"]
-    return {
-        "objective": objective,
-        "rate": rate,
-        "rates": scores,
-        "clean": figures["top1"],
-        "clean_interval": figures["intervals"]["top1"],
-        "clean_n": tested.values["n"],
-        "robust": attacked.values["robust_accuracy"],
-        "robust_interval": attacked.values["interval"],
-        "robust_n": ATTACKED,
-        "tuning_cpu_s": tuning - begun,
-        "training_cpu_s": trained - tuning,
-        "testing_cpu_s": time.process_time() - trained,
-    }
+    held = attacked.values["robust_accuracy"]
+    note("clean", [right, n, *wilson(round(right * n), n)], begun)
+    note("robust", [held, ATTACKED, *wilson(round(held * ATTACKED), ATTACKED)], begun)
+    return {"objective": objective, **known}
 
 
 def main(root: str, epochs: int = 1, out: str = "runs/cifar10-ladder") -> None:
@@ -96,7 +92,7 @@ def main(root: str, epochs: int = 1, out: str = "runs/cifar10-ladder") -> None:
         if name not in rungs:
             rungs[name] = climb(data, objective, Path(out) / name, epochs)
             book.write_text(json.dumps(rungs, indent=1))
-        print(name, {key: value for key, value in rungs[name].items() if key != "objective"}, flush=True)
+        print(name, rungs[name], flush=True)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from stalwart.core import shielding
 from stalwart.core.contracts import (
     Attack,
+    Batch,
     Detector,
     Examples,
     Info,
+    Objective,
     Rendered,
     Sample,
     Shield,
@@ -278,6 +280,7 @@ def _divergence(task: Task, model: nn.Module, images: Tensor, who: str) -> None:
     apart = task.divergence(model, images, others)
     _per_sample(apart, len(images), f"{who}: divergence")
     _expect(bool((apart > 0).all()), f"{who}: divergence must be above 0 where predictions differ", apart.tolist())
+    _expect(apart.requires_grad, f"{who}: divergence must have a gradient to the images", "none")
     (slope,) = torch.autograd.grad(apart.sum(), others)
     _expect(bool(slope.isfinite().all() and (slope != 0).any()), f"{who}: divergence must have a gradient", "none")
     same = task.divergence(model, images, images)

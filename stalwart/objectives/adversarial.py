@@ -6,9 +6,10 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
+from stalwart.core import rendering
 from stalwart.core.ascent import Unstopped
 from stalwart.core.component import between, component
-from stalwart.core.contracts import Attack, Batch, Task, Threat
+from stalwart.core.contracts import Attack, Batch, Rendered, Task, Threat
 from stalwart.core.freeze import frozen
 
 
@@ -22,7 +23,7 @@ class adversarial:
 
     attack: Attack = "pgd(steps=7)"  # type: ignore[assignment]
     """The attack that seeks the worst point; also used to watch robustness on the validation images."""
-    threat: Threat = "linf(8/255)"  # type: ignore[assignment]
+    threat: Threat | Rendered = "linf(8/255)"  # type: ignore[assignment]
     """The set around each training image."""
     smoothing: Annotated[float, between(0, 1)] = 0.0
     """Label smoothing of the loss that is minimised."""
@@ -33,7 +34,8 @@ class adversarial:
     def worst(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
         with frozen(model):
             goal = Unstopped(task.goal(model, batch.targets))
-            return self.attack(batch.images, goal, self.threat, batch.noise.fork("adversary")).detach()
+            noise = batch.noise.fork("adversary")
+            return rendering.worst(self.attack, batch.images, goal, self.threat, noise)
 
     def loss(self, model: nn.Module, task: Task, batch: Batch, worst: Tensor) -> Tensor:
         return task.loss(model, worst, batch.targets, smoothing=self.smoothing)

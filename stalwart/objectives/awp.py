@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from stalwart.core.component import at_least, component
-from stalwart.core.contracts import Attack, Batch, Hardening, Objective, Task, Threat
+from stalwart.core.contracts import Attack, Batch, Hardening, Objective, Rendered, Task, Threat
 
 
 @component
@@ -35,7 +35,7 @@ class awp:
         return getattr(self.objective, "attack", None)
 
     @property
-    def threat(self) -> Threat | None:
+    def threat(self) -> Threat | Rendered | None:
         return getattr(self.objective, "threat", None)
 
     @property

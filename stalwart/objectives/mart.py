@@ -7,9 +7,10 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stalwart.core import rendering
 from stalwart.core.ascent import Unstopped
 from stalwart.core.component import at_least, component
-from stalwart.core.contracts import Attack, Batch, Task, Threat
+from stalwart.core.contracts import Attack, Batch, Rendered, Task, Threat
 from stalwart.core.freeze import frozen
 from stalwart.core.losses import gaps_of
 from stalwart.core.recall import Recall
@@ -26,7 +27,7 @@ class mart:
 
     attack: Attack = "pgd(steps=10, step=0.25)"  # type: ignore[assignment]
     """The attack that seeks the worst point; also used to watch robustness on the validation images."""
-    threat: Threat = "linf(8/255)"  # type: ignore[assignment]
+    threat: Threat | Rendered = "linf(8/255)"  # type: ignore[assignment]
     """The set around each training image."""
     beta: Annotated[float, at_least(0)] = 5.0
     """Weight λ of the divergence; the paper's 5."""
@@ -37,7 +38,8 @@ class mart:
     def worst(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
         with frozen(model):
             goal = Unstopped(task.goal(model, batch.targets))
-            return self.attack(batch.images, goal, self.threat, batch.noise.fork("adversary")).detach()
+            noise = batch.noise.fork("adversary")
+            return rendering.worst(self.attack, batch.images, goal, self.threat, noise)
 
     def loss(self, model: nn.Module, task: Task, batch: Batch, worst: Tensor) -> Tensor:
         asked = Recall(model, batch.images, worst)

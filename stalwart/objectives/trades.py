@@ -6,8 +6,9 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
+from stalwart.core import rendering
 from stalwart.core.component import at_least, between, component
-from stalwart.core.contracts import Attack, Batch, Task, Threat, Verdict
+from stalwart.core.contracts import Attack, Batch, Rendered, Task, Threat, Verdict
 from stalwart.core.freeze import frozen
 from stalwart.core.recall import Recall
 
@@ -24,7 +25,7 @@ class trades:
 
     attack: Attack = "pgd(steps=10, step=0.25)"  # type: ignore[assignment]
     """The attack that seeks where predictions differ most; also used, on the usual goal, to watch robustness."""
-    threat: Threat = "linf(8/255)"  # type: ignore[assignment]
+    threat: Threat | Rendered = "linf(8/255)"  # type: ignore[assignment]
     """The set around each training image."""
     beta: Annotated[float, at_least(0)] = 6.0
     """Weight β of the divergence: more of it is more robust and less accurate. The paper's best on CIFAR-10 is 6."""
@@ -37,7 +38,8 @@ class trades:
     def worst(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
         with frozen(model):
             goal = _Apart(model, task, batch.images)
-            return self.attack(batch.images, goal, self.threat, batch.noise.fork("adversary")).detach()
+            noise = batch.noise.fork("adversary")
+            return rendering.worst(self.attack, batch.images, goal, self.threat, noise)
 
     def loss(self, model: nn.Module, task: Task, batch: Batch, worst: Tensor) -> Tensor:
         asked = Recall(model, batch.images, worst)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from stalwart.core.contracts import Attack, Info, Task, Threat
+from stalwart.core import rendering
+from stalwart.core.contracts import Attack, Info, Rendered, Task, Threat
 from stalwart.core.freeze import frozen
 from stalwart.core.rng import Noise
 from stalwart.feed.batches import Batches
@@ -52,7 +53,7 @@ def _mean_loss(model: nn.Module, task: Task, batches: Batches, world: World) -> 
 
 
 def robust(
-    model: nn.Module, task: Task, batches: Batches, attack: Attack, threat: Threat, seed: int, world: World
+    model: nn.Module, task: Task, batches: Batches, attack: Attack, threat: Threat | Rendered, seed: int, world: World
 ) -> float:
     """The share of images at which the attack does not reach its goal, over all processes.
 
@@ -64,9 +65,10 @@ def robust(
             if not len(batch.images):
                 continue
             goal = task.goal(model, batch.targets)
-            worst = attack(batch.images, goal, threat, Noise.of_images(batch.images, seed))
+            worst = rendering.worst(attack, batch.images, goal, threat, Noise.of_images(batch.images, seed))
             with torch.no_grad():
-                reached = goal(threat.project(worst, batch.images)).reached
+                worst = worst if isinstance(threat, Rendered) else threat.project(worst, batch.images)
+                reached = goal(worst).reached
             assert reached is not None
             held[0] += (~reached).sum()
             held[1] += len(reached)
@@ -74,7 +76,7 @@ def robust(
     return float(held[0] / held[1].clamp_min(1))
 
 
-def watched(objective: Any) -> tuple[Attack, Threat] | None:
+def watched(objective: Any) -> tuple[Attack, Threat | Rendered] | None:
     """The attack and threat that an objective wants its training watched with, where it has both."""
     attack, threat = getattr(objective, "attack", None), getattr(objective, "threat", None)
     return (attack, threat) if attack is not None and threat is not None else None

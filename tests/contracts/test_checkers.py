@@ -57,6 +57,17 @@ def test_tasks(name: str) -> None:
     checks.task(catalog.make(f"{name}()", "tasks"), net.train(), examples)
 
 
+@pytest.mark.parametrize("name", catalog.names("objectives"))
+def test_objectives(name: str) -> None:
+    examples = catalog.make("digits()", "data").open("train")
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).train()
+    model[1].eval()  # as one that its owner has frozen
+    model[0].bias.requires_grad_(False)
+    checks.objective(
+        catalog.make(f"{name}()", "objectives"), catalog.make("classification()", "tasks"), model, examples
+    )
+
+
 class Sphere:
     """A threat that is right, to be broken by its children."""
 
@@ -168,7 +179,54 @@ def broken_tasks() -> dict[str, Any]:
 
             return one
 
-    return {cls.__name__: cls() for cls in (Mean, Shared, Random, Trains, Flat)}
+    class Near(good):  # type: ignore[misc, valid-type]
+        def divergence(self, model: nn.Module, images: Tensor, others: Tensor) -> Tensor:
+            return super().divergence(model, images, others) + 0.1
+
+    class OneSided(good):  # type: ignore[misc, valid-type]
+        def divergence(self, model: nn.Module, images: Tensor, others: Tensor) -> Tensor:
+            with torch.no_grad():
+                return super().divergence(model, images, others)
+
+    return {cls.__name__: cls() for cls in (Mean, Shared, Random, Trains, Flat, Near, OneSided)}
+
+
+def broken_objectives() -> dict[str, Any]:
+    def loss(model: nn.Module, task: Any, batch: Any) -> Tensor:
+        found: Tensor = task.loss(model, batch.images, batch.targets)
+        return found
+
+    def mean(model: nn.Module, task: Any, batch: Any) -> Tensor:
+        return loss(model, task, batch).mean()
+
+    def detached(model: nn.Module, task: Any, batch: Any) -> Tensor:
+        return loss(model, task, batch).detach().requires_grad_()
+
+    def dicing(model: nn.Module, task: Any, batch: Any) -> Tensor:
+        return loss(model, task, batch) * torch.rand(())
+
+    def backward(model: nn.Module, task: Any, batch: Any) -> Tensor:
+        loss(model, task, batch).sum().backward()  # type: ignore[no-untyped-call]
+        return loss(model, task, batch)
+
+    def thawing(model: nn.Module, task: Any, batch: Any) -> Tensor:
+        model.eval()
+        model.train()
+        return loss(model, task, batch)
+
+    def writing(model: nn.Module, task: Any, batch: Any) -> Tensor:
+        batch.images.clamp_(0, 0.9)
+        return loss(model, task, batch)
+
+    return {found.__name__: found for found in (mean, detached, dicing, backward, thawing, writing)}
+
+
+@pytest.mark.parametrize("name", sorted(broken_objectives()))
+def test_a_broken_objective_is_caught(name: str) -> None:
+    examples = catalog.make("digits()", "data").open("train")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Dropout(0.0).eval())
+    with pytest.raises(ContractError):
+        checks.objective(broken_objectives()[name], catalog.make("classification()", "tasks"), model, examples)
 
 
 @pytest.mark.parametrize("name", sorted(broken_tasks()))

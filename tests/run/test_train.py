@@ -400,29 +400,37 @@ PARALLEL = textwrap.dedent("""
     from torch import nn
     from stalwart.run.train import Training, train
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.MaxPool2d(2)]
-    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, 10))
-    settings = Training(epochs=2, batch=65, augments=("crop(1)",), optimizer="sgd(lr=0.05)", clip=5.0)
-    objective = sys.argv[2]
-    for event in train("digits()", model, objective=objective, settings=settings, out=sys.argv[1]):
-        pass
+    for number, objective in enumerate(sys.argv[2:]):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.MaxPool2d(2)]
+        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, 10))
+        settings = Training(epochs=2, batch=65, augments=("crop(1)",), optimizer="sgd(lr=0.05)", clip=5.0)
+        for event in train("digits()", model, objective=objective, settings=settings, out=f"{sys.argv[1]}/{number}"):
+            pass
 """)
 
+OBJECTIVES = [
+    "clean()",
+    "adversarial(attack=pgd(steps=2), threat=linf(0.1))",
+    "free(threat=linf(0.1), replays=2)",
+    "awp(trades(attack=pgd(steps=2), threat=linf(0.1)))",
+]
 
-@pytest.mark.parametrize("objective", ["clean()", "adversarial(attack=pgd(steps=2), threat=linf(0.1))"])
-def test_two_processes_are_one(tmp_path: Path, objective: str) -> None:
+
+def test_two_processes_are_one(tmp_path: Path) -> None:
     """The same command under torchrun: the same weights up to the order of float32 sums, attacks' starts included."""
     script = tmp_path / "job.py"
     script.write_text(PARALLEL)
     here = str(Path(stalwart.__file__).parents[1])  # a script elsewhere sees the package only if it is installed
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": here}
-    subprocess.run([sys.executable, script, tmp_path / "one", objective], check=True, env=environment)
+    subprocess.run([sys.executable, script, tmp_path / "one", *OBJECTIVES], check=True, env=environment)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*torchrun, script, tmp_path / "two", objective], env=environment, capture_output=True)
+    done = subprocess.run([*torchrun, script, tmp_path / "two", *OBJECTIVES], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    one, two = (load_file(tmp_path / name / "last/model.safetensors") for name in ("one", "two"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, atol=2e-4, rtol=2e-3)
-    scores = [[e for e in log(tmp_path / name) if e["kind"] == "epoch"][-1]["val_loss"] for name in ("one", "two")]
-    assert scores[0] == pytest.approx(scores[1], rel=1e-3)
+    for number in range(len(OBJECTIVES)):
+        runs = [tmp_path / name / str(number) for name in ("one", "two")]
+        one, two = (load_file(run / "last/model.safetensors") for run in runs)
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, atol=2e-4, rtol=2e-3)
+        scores = [[e for e in log(run) if e["kind"] == "epoch"][-1]["val_loss"] for run in runs]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-3)
