@@ -275,16 +275,16 @@ def task(task: Task, model: nn.Module, examples: Examples) -> None:
 
 
 def _divergence(task: Task, model: nn.Module, images: Tensor, who: str) -> None:
-    """0 between the same images, more between others, each sample's own, with a slope to either side."""
-    others = (images * 0.5 + 0.25).requires_grad_()
+    """0 between the same images, never less, each sample's own, and with a slope."""
+    others = (1 - images).requires_grad_()
     apart = task.divergence(model, images, others)
     _per_sample(apart, len(images), f"{who}: divergence")
-    _expect(bool((apart > 0).all()), f"{who}: divergence must be above 0 where predictions differ", apart.tolist())
+    _expect(bool((apart > -1e-5).all()), f"{who}: divergence must not be below 0", apart.tolist())
     _expect(apart.requires_grad, f"{who}: divergence must have a gradient to the images", "none")
     (slope,) = torch.autograd.grad(apart.sum(), others)
     _expect(bool(slope.isfinite().all() and (slope != 0).any()), f"{who}: divergence must have a gradient", "none")
     same = task.divergence(model, images, images)
-    none = torch.allclose(same, torch.zeros_like(same), atol=1e-6)
+    none = torch.allclose(same, torch.zeros_like(same), atol=1e-5)
     _expect(none, f"{who}: divergence of images from themselves must be 0", same.tolist())
     alone = task.divergence(model, images[:1], others[:1].detach())
     good = torch.allclose(alone, apart[:1], atol=1e-4)

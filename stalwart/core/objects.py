@@ -76,6 +76,11 @@ def stack(objects: Sequence[Objects]) -> ObjectBatch:
     return ObjectBatch(boxes, labels, crowd, masks)
 
 
+def joined(first: ObjectBatch, second: ObjectBatch) -> ObjectBatch:
+    """The one batch and after it the other; masks where both have them."""
+    return stack([batch.of(row) for batch in (first, second) for row in range(len(batch))])
+
+
 def move(batch: ObjectBatch, placement: Tensor, size: tuple[int, int], least: float = 1.0) -> ObjectBatch:
     """The objects of moved images: boxes cut at the border, objects of which nothing is left taken out.
 

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stalwart.core import objects
 from stalwart.core.contracts import Batch
+from stalwart.core.objects import ObjectBatch
 from stalwart.core.rng import Noise
 from stalwart.feed.batches import Batches
 
@@ -64,6 +66,8 @@ def _join(one: Any, other: Any) -> Any:
     """Collated targets of both: tensors and lists one after the other, dicts and tuples part by part."""
     if isinstance(one, Tensor):
         return torch.cat([one, other])
+    if isinstance(one, ObjectBatch):
+        return objects.joined(one, other)
     if isinstance(one, dict):
         return {key: _join(value, other[key]) for key, value in one.items()}
     if isinstance(one, tuple):

@@ -46,6 +46,11 @@ class semantic:
         logits = logits_of(model, images)
         return _mean(_entropy(logits, targets, smoothing), targets != VOID)
 
+    def divergence(self, model: nn.Module, images: Tensor, others: Tensor) -> Tensor:
+        """(B,) the mean over all pixels of KL(p(images) ‖ p(others))."""
+        here, there = logits_of(model, images).log_softmax(1), logits_of(model, others).log_softmax(1)
+        return F.kl_div(there, here, reduction="none", log_target=True).sum(1).flatten(1).mean(1)
+
     @torch.no_grad()
     def predict(self, model: nn.Module, images: Tensor) -> Tensor:
         """(B, H, W) uint8."""

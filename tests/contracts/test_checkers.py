@@ -57,15 +57,28 @@ def test_tasks(name: str) -> None:
     checks.task(catalog.make(f"{name}()", "tasks"), net.train(), examples)
 
 
-@pytest.mark.parametrize("name", catalog.names("objectives"))
-def test_objectives(name: str) -> None:
-    examples = catalog.make("digits()", "data").open("train")
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).train()
-    model[1].eval()  # as one that its owner has frozen
-    model[0].bias.requires_grad_(False)
-    checks.objective(
-        catalog.make(f"{name}()", "objectives"), catalog.make("classification()", "tasks"), model, examples
-    )
+DENSE = ("adversarial(attack=pgd(steps=2))", "trades(attack=pgd(steps=2))", "awp(fast())")
+"""Objectives that serve any task."""
+
+
+@pytest.mark.parametrize(
+    ("objective", "task"),
+    [(f"{name}()", "classification") for name in catalog.names("objectives")]
+    + [(objective, task) for objective in DENSE for task in ("semantic", "detection")],
+)
+def test_objectives(objective: str, task: str) -> None:
+    data, model = TASKS[task]
+    examples = catalog.make(data, "data").open("train")
+    info = examples.info
+    torch.manual_seed(0)
+    net = catalog.make(model, "models").build(Signature(len(info.classes), info.channels, info.size, task)).train()
+    for module in net.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0  # draws from the trainer's seed, which is not here
+    norm = next(module for module in net.modules() if isinstance(module, nn.BatchNorm2d))
+    norm.eval()  # as one that its owner has frozen
+    norm.bias.requires_grad_(False)
+    checks.objective(catalog.make(objective, "objectives"), catalog.make(f"{task}()", "tasks"), net, examples)
 
 
 class Sphere:
