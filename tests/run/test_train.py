@@ -412,7 +412,7 @@ PARALLEL = textwrap.dedent("""
 OBJECTIVES = [
     "clean()",
     "adversarial(attack=pgd(steps=2), threat=linf(0.1))",
-    "free(threat=linf(0.1), replays=2)",
+    "free(threat=l2(0.5), replays=2)",  # no signs: one that flips is carried on
     "awp(trades(attack=pgd(steps=2), threat=linf(0.1)))",
 ]
 
