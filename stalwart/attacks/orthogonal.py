@@ -29,15 +29,15 @@ class orthogonal:
     steps: Annotated[int, at_least(1)] = 50
     """Gradient steps."""
     step: Annotated[float, above(0)] | None = None
-    """Length of a step as a fraction of ε; None takes 2.5 / steps."""
+    """Length of a step as a fraction of ε; None takes 5 / steps: the two parts take turns."""
     random_start: bool = True
     """Begin at a random point of the threat."""
 
     def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
         result = clean.clone()
-        length = (2.5 / self.steps if self.step is None else self.step) * threat.epsilon
+        length = (5 / self.steps if self.step is None else self.step) * threat.epsilon
         live = torch.arange(len(clean), device=clean.device)
-        x = threat.start(clean, noise.fork("start")) if self.random_start else clean.clone()
+        x = threat.start(clean, noise.fork("start", 0)) if self.random_start else clean.clone()
         origin, aim = clean, goal
         for _ in range(self.steps):
             slope, reached = _look(x, aim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ def needed(alpha: float) -> int:
     return math.ceil(1 / alpha - 1e-9) - 1
 
 
-def flagged(scores: Tensor, threshold: float) -> dict[str, object]:
+def flagged(scores: Tensor, threshold: float) -> dict[str, Any]:
     """How many scores are above the threshold: the share, its Wilson interval, n."""
     count, n = int((scores > threshold).sum()), len(scores)
     return {"share": count / n if n else None, "interval": wilson(count, n), "n": n}
