@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stalwart.run.audit import audit_run as audit_run
     from stalwart.run.certify import certify as certify
     from stalwart.run.corruptions import corruptions as corruptions
+    from stalwart.run.detect import detect as detect
     from stalwart.run.evaluate import evaluate as evaluate
     from stalwart.run.predict import predict as predict
     from stalwart.run.report import report as report
@@ -40,6 +41,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "certify": ("stalwart.run.certify", "certify"),
     "check": ("stalwart.core.checks", None),
     "corruptions": ("stalwart.run.corruptions", "corruptions"),
+    "detect": ("stalwart.run.detect", "detect"),
     "evaluate": ("stalwart.run.evaluate", "evaluate"),
     "load": ("stalwart.store.checkpoint", "load"),
     "predict": ("stalwart.run.predict", "predict"),
@@ -58,6 +60,7 @@ __all__ = [
     "certify",
     "check",
     "corruptions",
+    "detect",
     "evaluate",
     "load",
     "predict",

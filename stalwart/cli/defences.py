@@ -1,8 +1,8 @@
-"""Tables of what defences are worth: a shield's three numbers, a certified curve."""
+"""Tables of what defences are worth: a shield's three numbers, a certified curve, a detector's figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -33,6 +33,50 @@ def shields(values: Mapping[str, Any]) -> Table:
             share(found["robust_accuracy"], found["interval"]),
             seconds(float(found["seconds"])),
         )
+    return table
+
+
+def detections(values: Mapping[str, Any]) -> list[Table]:
+    """A detector and the baseline beside it: what is told apart, who is flagged, who passes all the same."""
+    fit = f", fitted on {values['fit_attack']}" if values.get("fit_attack") else ""
+    title = Text.assemble(
+        ("Detectors: ", "bold"), f"{values['detector']}{fit}, under {values['threat']}; {values['n']:,} test images"
+    )
+    told = _rated(title, "attack", ("successes", "AUROC, 95 % interval", "caught at 5 %", "at 1 %"))
+    alarms = _rated("Flagged though nobody attacked, 95 % intervals", "images", ("n", "at 5 %", "at 1 %"))
+    evaded: list[Table] = []
+    for scorer in values["scorers"]:
+        name = Text(scorer["detector"] + (" (baseline)" if scorer["baseline"] else ""), style="bold")
+        levels = (scorer["evasion"] or {}).get("levels", [])
+        for table in (told, alarms):
+            table.add_section()
+            table.add_row(name)
+        for row in scorer["attacks"]:
+            low, high = row["auroc"]["clean"]["interval"]
+            area = f"{row['auroc']['clean']['value']:.3f} ({low:.3f} to {high:.3f})" if row["n"] else "–"
+            caught = ("–" if alarm["share"] is None else share(alarm["share"]) for alarm in row["alarms"])
+            told.add_row(Text(row["attack"] + (" (fitted on)" if row["seen"] else "")), f"{row['n']:,}", area, *caught)
+        for side in scorer["negatives"]:
+            rates = (share(alarm["share"], alarm["interval"]) for alarm in side["alarms"])
+            alarms.add_row(Text(side["name"]), f"{side['n']:,}", *rates)
+        if levels:
+            title = Text.assemble((name.plain, "bold"), ": wrong and not flagged, by attackers who know both")
+            columns = ("evasion", "summed", "orthogonal", "matching", "no guard")
+            evaded.append(_rated(title, "rate, ε", columns))
+        for level in levels:
+            for point in level["curve"]:
+                each = (f"{100 * point[key]:.0f} %" for key in ("summed", "orthogonal", "matching", "undefended"))
+                found = share(point["evasion"], point["interval"])
+                where = f"{100 * level['at']:.0f}\u00a0%,\u00a0{point['epsilon']:.3g}"
+                evaded[-1].add_row(where, found, *each)
+    return [told, alarms, *evaded]
+
+
+def _rated(title: str | Text, first: str, columns: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 

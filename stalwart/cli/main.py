@@ -75,7 +75,11 @@ app.command(
 )(work.evaluate)
 app.command(
     "predict",
-    epilog=_epilog("stalwart predict runs/a picture.jpg", "stalwart predict runs/a folder/ --json --skip-bad"),
+    epilog=_epilog(
+        "stalwart predict runs/a picture.jpg",
+        "stalwart predict runs/a folder/ --json --skip-bad",
+        "stalwart predict runs/a folder/ --guard",
+    ),
 )(work.predict)
 app.command(
     "attack",
@@ -111,6 +115,14 @@ app.command(
         'stalwart transfer runs/a runs/b runs/c --attack "mifgsm()" --threat "linf(8/255)" --limit 500',
     ),
 )(work.transfer)
+app.command(
+    "detect",
+    epilog=_epilog(
+        'stalwart detect runs/a --detector "mahalanobis()" --fit-attack "fgsm()" --attack "pgd(steps=20)" '
+        '--attack "cw()" --threat "linf(0.1)"',
+        'stalwart detect runs/a --detector "density()" --ood "folder(\'other/\')"',
+    ),
+)(work.detect)
 app.command("report", epilog=_epilog("stalwart report runs/a", "stalwart report runs/plain runs/hard"))(work.report)
 
 

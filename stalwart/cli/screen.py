@@ -49,6 +49,7 @@ class Screen:
         self._predictions: list[Mapping[str, Any]] = []
         self._attacks: list[Mapping[str, Any]] = []
         self._shields: list[Mapping[str, Any]] = []
+        self._detections: list[Mapping[str, Any]] = []
         self._audits: list[Mapping[str, Any]] = []
         self._results: list[Mapping[str, Any]] = []
 
@@ -71,6 +72,8 @@ class Screen:
                 self._predictions.append(values)
             case "result" if values.get("kind") == "audit":
                 self._audits.append(values)
+            case "result" if values.get("kind") == "detect":
+                self._detections.append(values)
             case "result" if values.get("kind") == "shield":
                 self._shields.append(values)
             case "result" if "robust_accuracy" in values:
@@ -95,6 +98,9 @@ class Screen:
             self.console.print(_attack_table(self._attacks))
         for values in self._shields:
             self.console.print(defences.shields(values))
+        for values in self._detections:
+            for table in defences.detections(values):
+                self.console.print(table)
         for values in self._audits:
             self.console.print(_audit_table(values, whole=len(self._audits) == 1))
         for path in self._saved:
@@ -113,7 +119,9 @@ class Screen:
         if self.quiet:
             return
         spelled = [
-            str(values[key]) for key in ("data", "model", "objective", "attack", "threat", "shield") if values.get(key)
+            str(values[key])
+            for key in ("data", "model", "objective", "attack", "detector", "threat", "shield")
+            if values.get(key)
         ]
         amount = f"{values['total']:,} {values.get('unit', '')}".strip() if values.get("total") else ""
         self._print(Text.assemble((str(values.get("what", "")), "bold"), "  ", "  ".join([*spelled, amount])))
@@ -199,7 +207,8 @@ def _prediction_table(rows: list[Mapping[str, Any]]) -> Table:
     for name in names:
         table.add_column(name, justify="right" if name == "confidence" else "left")
     for row in rows:
-        table.add_row(Text(str(row.get("file", ""))), *(Text(number(name, row.get(name))) for name in names))
+        cells = {name: "yes" if value is True else "no" if value is False else value for name, value in row.items()}
+        table.add_row(Text(str(row.get("file", ""))), *(Text(number(name, cells.get(name))) for name in names))
     return table
 
 

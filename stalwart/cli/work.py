@@ -81,6 +81,9 @@ def predict(
     inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.", show_default=False)],
     checkpoint: Checkpoint = "best",
     shield: Shield = None,
+    guard: Annotated[
+        bool, typer.Option("--guard", help="Flag suspicious images, with the detector that `stalwart detect` fitted.")
+    ] = False,
     batch: BatchSize = 64,
     device: Device = "auto",
     skip_bad: SkipBad = False,
@@ -92,7 +95,9 @@ def predict(
     """Say what is on images: one line each, with the model's confidence."""
     from stalwart.run.predict import predict as runner
 
-    events = runner(run, inputs, checkpoint=checkpoint, shield=shield, batch=batch, device=device, skip_bad=skip_bad)
+    events = runner(
+        run, inputs, checkpoint=checkpoint, shield=shield, guard=guard, batch=batch, device=device, skip_bad=skip_bad
+    )
     play(iter(events), as_json=as_json, quiet=quiet, json_kinds=("prediction",))
 
 
@@ -304,6 +309,73 @@ def transfer(
         split=split,
         checkpoint=checkpoint,
         limit=limit or None,
+        batch=batch,
+        device=device,
+        workers=workers,
+        skip_bad=skip_bad,
+    )
+    play(iter(events), as_json=as_json, quiet=quiet)
+
+
+def detect(
+    run: Run,
+    detector: Annotated[
+        str, typer.Option("--detector", help="As `stalwart list detectors` spells them.")
+    ] = "mahalanobis()",
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help=f"An attack that it is judged on, repeatable. Default: {_ATTACK}."),
+    ] = None,
+    threat: Annotated[str, typer.Option("--threat", help="The threat that all attacks stay within.")] = _THREAT,
+    fit_attack: Annotated[
+        str, typer.Option("--fit-attack", help="The one attack that a detector which learns from attacks is shown.")
+    ] = "fgsm()",
+    ood: Annotated[
+        str | None,
+        typer.Option("--ood", help="A data set out of the distribution. Default: inverted and shuffled test images."),
+    ] = None,
+    joint: Annotated[
+        str | None,
+        typer.Option("--joint", help="What climbs model and detector together: apgd(...) or pgd(...)."),
+    ] = None,
+    evade: Annotated[
+        int, typer.Option("--evade", min=0, help="Attack model and detector together on so many images; 0: do not.")
+    ] = 100,
+    goal: Annotated[
+        str, typer.Option("--goal", help="The loss to raise: cross_entropy, margin or dlr. Empty: the task's usual.")
+    ] = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the division and of random starts.")] = 0,
+    data: Data = None,
+    split: Split = "test",
+    checkpoint: Checkpoint = "best",
+    limit: Sample = 1000,
+    known: Annotated[int, typer.Option("--known", min=1, help="Training images to fit to, at most.")] = 2000,
+    batch: BatchSize = 128,
+    device: Device = "auto",
+    workers: Workers = 0,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a detector of adversarial input, judge it on unseen attacks, and attack model and detector together."""
+    from stalwart.run.detect import detect as runner
+
+    events = runner(
+        run,
+        detector,
+        attacks or [_ATTACK],
+        threat,
+        fit_attack=fit_attack,
+        ood=ood,
+        joint=joint,
+        evade=evade,
+        goal=goal,
+        seed=seed,
+        data=data,
+        split=split,
+        checkpoint=checkpoint,
+        limit=limit or None,
+        known=known,
         batch=batch,
         device=device,
         workers=workers,

@@ -20,6 +20,7 @@ from stalwart.core.freeze import frozen
 from stalwart.feed.decode import decode
 from stalwart.feed.files import images_under
 from stalwart.store import checkpoint as checkpoints
+from stalwart.store import guard as guards
 
 READERS = 8
 """Files decoded at the same time, at most."""
@@ -31,6 +32,7 @@ def predict(
     *,
     checkpoint: str = "best",
     shield: str | Shield | None = None,
+    guard: bool = False,
     batch: int = 64,
     device: str = "auto",
     skip_bad: bool = False,
@@ -42,6 +44,8 @@ def predict(
         inputs: image files, and folders, whose images are taken with those of the folders within, by name.
         checkpoint: 'best' or 'last'.
         shield: put this shield around the model.
+        guard: let the detector that `detect` fitted for this run flag each image: `suspicious`, its `score`, and the
+            `threshold` above which at most 5 % of clean images lie. It goes with the model as it is, without a shield.
         batch: images at a time; one batch of images is in memory, however many files there are.
         skip_bad: warn of files that cannot be read, and go on, where otherwise the first one is an error.
 
@@ -62,6 +66,11 @@ def predict(
         folder = folder / checkpoint
     model = checkpoints.load(folder, device=str(place))
     card: dict[str, Any] = model.card  # type: ignore[assignment]
+    kept: guards.Kept | None = None
+    if guard:
+        if shield is not None:
+            raise InputError("predict: a guard is fitted to the model without a shield. Got both.")
+        kept = guards.load(Path(path), card.get("sha256"), str(place))
     if shield is not None:
         model = catalog.make(shield, "shields")(model)
     task: Task = catalog.make(card["task"], "tasks")
@@ -100,10 +109,15 @@ def predict(
                 names.append(file)
             if images:
                 pixels = torch.stack(images).to(place).float().div_(255)  # (B, C, H, W)
-                with frozen(model), torch.inference_mode():
+                with frozen(model), torch.no_grad():  # no inference mode: a detector may ask for slopes
                     prediction = task.predict(model, pixels)
+                    scores = None if kept is None else kept.guard.detector.score(model, pixels, kept.guard.fitted)
                 for index, file in enumerate(names):
-                    yield Event("prediction", {"file": file, **task.describe(prediction, index, info)})
+                    said = task.describe(prediction, index, info)
+                    if kept is not None and scores is not None:
+                        score, threshold = float(scores[index]), kept.guard.threshold
+                        said |= {"suspicious": score > threshold, "score": score, "threshold": threshold}
+                    yield Event("prediction", {"file": file, **said})
             done = first + len(part)
             rate = done / (time.perf_counter() - begun)
             left = (total - done) / rate
