@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stalwart.core.errors import RunError
 from stalwart.pages.html import Child, Html, page, tag
-from stalwart.run._report import audits, comparison, corrupted, sections, shields, transfers, words
+from stalwart.run._report import audits, comparison, corrupted, detections, sections, shields, transfers, words
 from stalwart.run._report.classes import classes
 from stalwart.run._report.gallery import Allowance, gallery
 from stalwart.run._report.record import Record, read_all
@@ -111,6 +111,7 @@ def _run(record: Record, allowance: Allowance) -> Html:
         Section("Certified accuracy", shields.curves(record.certificates)) if record.certificates else None,
         Section("Transfer between models", transfers.body(record.transfers)) if record.transfers else None,
         Section("Common corruptions", corrupted.body(record.corruptions)) if record.corruptions else None,
+        Section("Detectors", detections.body(record.detections)) if record.detections else None,
         Section("Strongest examples", pictures) if pictures is not None else None,
         sections.cost(record),
         sections.provenance(record),

@@ -20,6 +20,7 @@ from stalwart.core.errors import InputError, RunError
 from stalwart.run._report.audits import Audited, audited
 from stalwart.run._report.cheapest import Outcomes, outcomes
 from stalwart.run._report.corrupted import Corrupted, corrupted
+from stalwart.run._report.detections import Detected, detected
 from stalwart.run._report.shields import Certified, Shielded, certified, shielded
 from stalwart.run._report.transfers import Transfers, transferred
 from stalwart.run._report.values import Interval, interval_of, items, real, share, text, whole
@@ -27,7 +28,7 @@ from stalwart.store import atomic
 from stalwart.store.checkpoint import load_tensors
 from stalwart.store.folder import RESULTS, RunFolder
 
-KINDS = ("evaluate", "attack", "audit", "corruptions", "shield", "certify", "transfer")
+KINDS = ("evaluate", "attack", "audit", "corruptions", "shield", "certify", "transfer", "detect")
 """Results that a report shows."""
 MOST_CLASSES = 2000
 MOST_RESULTS = 100
@@ -150,6 +151,7 @@ class Record:
     shields: tuple[Shielded, ...]
     certificates: tuple[Certified, ...]
     transfers: tuple[Transfers, ...]
+    detections: tuple[Detected, ...]
     damaged: tuple[str, ...]
 
     def spelled(self, part: str) -> str:
@@ -203,11 +205,12 @@ def read(path: Path, label: str) -> Record:
     shields: list[Shielded] = []
     certificates: list[Certified] = []
     transfers: list[Transfers] = []
+    detections: list[Detected] = []
     for file in sorted((path / RESULTS).glob("*.json"))[:MOST_RESULTS]:
         result = _json(file, damaged)
         if not result:
             continue
-        found: Evaluation | Attacked | Audited | Corrupted | Shielded | Certified | Transfers | None = None
+        found: Evaluation | Attacked | Audited | Corrupted | Shielded | Certified | Transfers | Detected | None = None
         if result.get("kind") == "evaluate":
             found = _evaluation(result)
         elif result.get("kind") == "attack":
@@ -222,6 +225,8 @@ def read(path: Path, label: str) -> Record:
             found = certified(result)
         elif result.get("kind") == "transfer":
             found = transferred(result)
+        elif result.get("kind") == "detect":
+            found = detected(result)
         if isinstance(found, Evaluation):
             evaluations.append(found)
         elif isinstance(found, Audited):
@@ -234,6 +239,8 @@ def read(path: Path, label: str) -> Record:
             certificates.append(found)
         elif isinstance(found, Transfers):
             transfers.append(found)
+        elif isinstance(found, Detected):
+            detections.append(found)
         elif found is not None:
             attacks.append(found)
         elif result.get("kind") in KINDS:
@@ -260,6 +267,7 @@ def read(path: Path, label: str) -> Record:
         tuple(shields),
         tuple(certificates),
         tuple(transfers),
+        tuple(detections),
         tuple(damaged),
     )
 
