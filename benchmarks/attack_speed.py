@@ -1,35 +1,48 @@
-"""PGD-10 under L∞ 8/255: wall time, passes per image and success, ours and three peers in one run.
+"""Each attack beside every peer that has it: CPU time, passes for each image, and what was found, in one run.
 
     python benchmarks/attack_speed.py --root DATA            # DATA holds cifar-10-batches-py
     python benchmarks/attack_speed.py                        # without it: the embedded digits
+    python benchmarks/attack_speed.py --only pgd fab cw      # some rows alone
 
 Two models are made first with `stalwart.train`: one plainly trained, one adversarially. Each library then attacks the
-same images in the same batches, in turns (A B C D, A B C D, ...), and the median of the turns is printed. Passes are
-counted by a wrapper around the model, not by the libraries. Success is judged alike for all: by the model in fp32 on
-the image rounded to 8 bits and cut to the threat. Ours includes that judging in its time, the others do not.
+same images in the same batches with the same number of steps, in turns (A B C D, A B C D, ...), on one thread, and the
+median of the turns is printed. Passes are counted by a wrapper around the model, not by the libraries. All are judged
+alike in fp32: attacks within ε by the accuracy left on their images, rounded to 8 bits and cut to the threat; attacks
+for the smallest change by the median size over all images that were right, a failure counting as infinite. Ours
+includes that judging in its time, the others do not. A library that is not installed, or that fails, says so in its
+row. The peers: pip install "stalwart[bench]", and without their pinned companions: pip install --no-deps torchattacks.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
+import io
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
+import types
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import stalwart
-from stalwart.core import catalog
+from stalwart.core import balls, catalog
 from stalwart.feed.split import open_splits
 from stalwart.run._judge import settle
 
-STEPS = 10
+Attack = Callable[[Tensor, Tensor], Tensor]
+WIDE = {1: "l1(100000)", 2: "l2(1000)", np.inf: "linf(1)"}
 
 
 class Counted(nn.Module):
@@ -51,55 +64,229 @@ class Counted(nn.Module):
         self.backwards += len(gradient)
 
 
-def peers(
-    model: nn.Module, epsilon: float, batch: int, shape: tuple[int, ...], classes: int
-) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """Each library's PGD-10 with a random start and steps of ε/4, as a function of a whole set of images."""
-    import foolbox
-    import torchattacks
-    from art.attacks.evasion import ProjectedGradientDescent
-    from art.estimators.classification import PyTorchClassifier
+@dataclass
+class Bench:
+    """A model, and every library's attacks as functions of a whole set of images."""
 
-    around = f"linf({epsilon})"
+    model: Counted
+    epsilon: float
+    """Of rows under L∞; rows under L2 take `radius`."""
+    radius: float
+    batch: int
+    shape: tuple[int, ...]
+    classes: int
 
-    def ours(x: Tensor, y: Tensor) -> Tensor:
-        return stalwart.attack(model, x, y, f"pgd(steps={STEPS}, step=0.25)", around, batch=batch).adversarial
+    def stalwart(self, spelling: str, threat: str) -> Attack:
+        exact = {"bits": None} if threat in WIDE.values() else {}
+        return lambda x, y: stalwart.attack(self.model, x, y, spelling, threat, batch=self.batch, **exact).adversarial
 
-    def batched(one: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda x, y: torch.cat([one(a, b) for a, b in zip(x.split(batch), y.split(batch), strict=True)])
+    def foolbox(self, name: str, epsilon: float | None = None, **options: Any) -> Attack:
+        foolbox = importlib.import_module("foolbox")
+        bounded = foolbox.PyTorchModel(self.model, bounds=(0, 1), device="cpu")
+        attack = getattr(foolbox.attacks, name)(**options)
+        return self._batched(lambda x, y: attack(bounded, x, y, epsilons=epsilon)[1])
 
-    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    fool = foolbox.attacks.LinfPGD(steps=STEPS, rel_stepsize=0.25)
-    torch_pgd = torchattacks.PGD(model, eps=epsilon, alpha=epsilon / 4, steps=STEPS, random_start=True)
-    art_model = PyTorchClassifier(
-        model, nn.CrossEntropyLoss(), shape, classes, clip_values=(0.0, 1.0), device_type="cpu"
-    )
-    art_pgd = ProjectedGradientDescent(
-        art_model, eps=epsilon, eps_step=epsilon / 4, max_iter=STEPS, num_random_init=1, batch_size=batch, verbose=False
-    )
-    return {
-        "stalwart": ours,
-        "torchattacks": batched(lambda x, y: torch_pgd(x, y)),
-        "foolbox": batched(lambda x, y: fool(bounded, x, y, epsilons=epsilon)[1]),
-        "art": lambda x, y: torch.from_numpy(art_pgd.generate(x.numpy(), np.eye(classes, dtype=np.float32)[y.numpy()])),
-    }
+    def torchattacks(self, name: str, **options: Any) -> Attack:
+        attack = getattr(importlib.import_module("torchattacks"), name)(self.model, **options)
+        return self._batched(lambda x, y: attack(x, y))
+
+    def advlib(self, name: str, **options: Any) -> Attack:
+        if importlib.util.find_spec("visdom") is None:  # it plots with it, and imports it whether it plots or not
+            sys.modules["visdom"] = types.ModuleType("visdom")
+            sys.modules["visdom"].Visdom = object  # type: ignore[attr-defined]
+        attack = getattr(importlib.import_module("adv_lib.attacks"), name)
+        return self._batched(lambda x, y: attack(self.model, x, y, **options))
+
+    def art(self, name: str, **options: Any) -> Attack:
+        evasion = importlib.import_module("art.attacks.evasion")
+        classifier = importlib.import_module("art.estimators.classification").PyTorchClassifier(
+            self.model, nn.CrossEntropyLoss(), self.shape, self.classes, clip_values=(0.0, 1.0), device_type="cpu"
+        )
+        told = {} if name == "FastGradientMethod" else {"verbose": False}
+        attack = getattr(evasion, name)(classifier, batch_size=self.batch, **told, **options)
+        one_hot = np.eye(self.classes, dtype=np.float32)
+        return lambda x, y: torch.from_numpy(attack.generate(x.numpy(), one_hot[y.numpy()]))
+
+    def _batched(self, one: Attack) -> Attack:
+        return lambda x, y: torch.cat(
+            [one(a, b) for a, b in zip(x.split(self.batch), y.split(self.batch), strict=True)]
+        )
 
 
-def judged(model: nn.Module, clean: Tensor, adversarial: Tensor, labels: Tensor, epsilon: float) -> float:
-    """Robust accuracy at the images as they would be saved."""
-    threat = catalog.make(f"linf({epsilon})", "threats")
+@dataclass(frozen=True)
+class Row:
+    """One attack and its peers."""
+
+    ours: str
+    """As spelled."""
+    peers: dict[str, Callable[[Bench], Attack]] = field(default_factory=dict)
+    p: float = np.inf
+    """The norm."""
+    least: bool = False
+    """It looks for the smallest change."""
+
+
+ROWS = {
+    "fgsm": Row("fgsm()", {
+        "torchattacks": lambda b: b.torchattacks("FGSM", eps=b.epsilon),
+        "foolbox": lambda b: b.foolbox("LinfFastGradientAttack", b.epsilon),
+        "art": lambda b: b.art("FastGradientMethod", eps=b.epsilon),
+    }),
+    "fgm": Row("fgm()", {
+        "foolbox": lambda b: b.foolbox("L2FastGradientAttack", b.radius),
+        "art": lambda b: b.art("FastGradientMethod", eps=b.radius, norm=2),
+    }, p=2),
+    "bim": Row("bim(steps=10)", {
+        "torchattacks": lambda b: b.torchattacks("BIM", eps=b.epsilon, alpha=b.epsilon / 10, steps=10),
+        "foolbox": lambda b: b.foolbox("LinfBasicIterativeAttack", b.epsilon, rel_stepsize=0.1, steps=10),
+        "art": lambda b: b.art("BasicIterativeMethod", eps=b.epsilon, eps_step=b.epsilon / 10, max_iter=10),
+    }),
+    "pgd": Row("pgd(steps=10, step=0.25)", {
+        "torchattacks": lambda b: b.torchattacks("PGD", eps=b.epsilon, alpha=b.epsilon / 4, steps=10),
+        "foolbox": lambda b: b.foolbox("LinfPGD", b.epsilon, rel_stepsize=0.25, steps=10),
+        "art": lambda b: b.art(
+            "ProjectedGradientDescent", eps=b.epsilon, eps_step=b.epsilon / 4, max_iter=10, num_random_init=1
+        ),
+        "adv-lib": lambda b: b.advlib("pgd_linf", ε=b.epsilon, steps=10, relative_step_size=0.25),
+    }),
+    "mifgsm": Row("mifgsm(steps=10)", {
+        "torchattacks": lambda b: b.torchattacks("MIFGSM", eps=b.epsilon, alpha=b.epsilon / 10, steps=10),
+        "art": lambda b: b.art("MomentumIterativeMethod", eps=b.epsilon, eps_step=b.epsilon / 10, max_iter=10),
+    }),
+    "difgsm": Row("difgsm(steps=10)", {
+        "torchattacks": lambda b: b.torchattacks("DIFGSM", eps=b.epsilon, alpha=b.epsilon / 10, steps=10, decay=1.0),
+    }),
+    "tifgsm": Row("tifgsm(steps=10, kernel=3)", {
+        "torchattacks": lambda b: b.torchattacks(
+            "TIFGSM", eps=b.epsilon, alpha=b.epsilon / 10, steps=10, decay=1.0, len_kernel=3, diversity_prob=0.0
+        ),
+    }),
+    "nifgsm": Row("nifgsm(steps=10)", {
+        "torchattacks": lambda b: b.torchattacks("NIFGSM", eps=b.epsilon, alpha=b.epsilon / 10, steps=10),
+    }),
+    "apgd": Row("apgd(steps=20)", {
+        "torchattacks": lambda b: b.torchattacks("APGD", eps=b.epsilon, steps=20),
+        "art": lambda b: b.art(
+            "AutoProjectedGradientDescent", eps=b.epsilon, eps_step=2 * b.epsilon, max_iter=20, nb_random_init=1,
+            loss_type="cross_entropy",
+        ),
+        "adv-lib": lambda b: b.advlib("apgd", eps=b.epsilon, norm=np.inf, n_iter=20, loss_function="ce"),
+    }),
+    "square": Row("square(queries=100)", {
+        "torchattacks": lambda b: b.torchattacks("Square", eps=b.epsilon, n_queries=100),
+        "art": lambda b: b.art("SquareAttack", eps=b.epsilon, max_iter=100),
+    }),
+    "cw": Row("cw()", {  # 9 searches of 20 steps, as all here
+        "torchattacks": lambda b: b.torchattacks("CW", steps=180),
+        "foolbox": lambda b: b.foolbox("L2CarliniWagnerAttack", binary_search_steps=9, steps=20),
+        "art": lambda b: b.art("CarliniL2Method", binary_search_steps=9, max_iter=20),
+        "adv-lib": lambda b: b.advlib("carlini_wagner_l2", binary_search_steps=9, max_iterations=20),
+    }, p=2, least=True),
+    "deepfool": Row("deepfool(steps=50)", {
+        "torchattacks": lambda b: b.torchattacks("DeepFool", steps=50),
+        "foolbox": lambda b: b.foolbox("L2DeepFoolAttack", steps=50),
+        "art": lambda b: b.art("DeepFool", max_iter=50, epsilon=0.02),
+        "adv-lib": lambda b: b.advlib("df", steps=50),
+    }, p=2, least=True),
+    "fab": Row("fab(steps=20)", {
+        "torchattacks": lambda b: b.torchattacks("FAB", norm="Linf", eps=1.0, steps=20, n_classes=b.classes),
+        "adv-lib": lambda b: b.advlib("fab", norm=np.inf, n_iter=20),
+    }, least=True),
+    "fab_l2": Row("fab(steps=20)", {
+        "torchattacks": lambda b: b.torchattacks("FAB", norm="L2", eps=1e3, steps=20, n_classes=b.classes),
+        "adv-lib": lambda b: b.advlib("fab", norm=2, n_iter=20),
+    }, p=2, least=True),
+    "ddn": Row("ddn(steps=50)", {
+        "foolbox": lambda b: b.foolbox("DDNAttack", steps=50),
+        "adv-lib": lambda b: b.advlib("ddn", steps=50, levels=None),
+    }, p=2, least=True),
+    "fmn_l1": Row("fmn(steps=50)", {
+        "foolbox": lambda b: b.foolbox("L1FMNAttack", steps=50),
+        "adv-lib": lambda b: b.advlib("fmn", norm=1, steps=50),
+    }, p=1, least=True),
+    "fmn_l2": Row("fmn(steps=50)", {
+        "foolbox": lambda b: b.foolbox("L2FMNAttack", steps=50),
+        "adv-lib": lambda b: b.advlib("fmn", norm=2, steps=50),
+    }, p=2, least=True),
+    "fmn": Row("fmn(steps=50)", {
+        "foolbox": lambda b: b.foolbox("LInfFMNAttack", steps=50),
+        "adv-lib": lambda b: b.advlib("fmn", norm=np.inf, steps=50),
+    }, least=True),
+}  # fmt: skip
+
+
+@dataclass
+class Measured:
+    """One library at one row."""
+
+    seconds: list[float] = field(default_factory=list)
+    forwards: float = 0.0
+    backwards: float = 0.0
+    found: float = 0.0
+    """Robust accuracy, or the median size."""
+    succeeded: float = 0.0
+    failed: str = ""
+
+
+def judged(net: nn.Module, row: Row, bench: Bench, x: Tensor, adversarial: Tensor, y: Tensor) -> tuple[float, float]:
+    """(robust accuracy or median size, share of the images that were right and are not any more)."""
     with torch.no_grad():
-        return float((model(settle(adversarial, clean, threat, 8)).argmax(1) == labels).float().mean())
+        right = net(x).argmax(1) == y
+        if row.least:
+            wrong = net(adversarial).argmax(1) != y
+            size = balls.norm(adversarial - x, row.p)
+            size[~wrong] = torch.inf
+            return float(size[right].median()), float(wrong[right].float().mean())
+        threat = catalog.make(f"l2({bench.radius})" if row.p == 2 else f"linf({bench.epsilon})", "threats")
+        stands = net(settle(adversarial, x, threat, 8)).argmax(1) == y
+        return float(stands.float().mean()), float((~stands)[right].float().mean())
+
+
+def measure(net: nn.Module, row: Row, bench: Bench, x: Tensor, y: Tensor, turns: int) -> dict[str, Measured]:
+    around = WIDE[row.p] if row.least else f"l2({bench.radius})" if row.p == 2 else f"linf({bench.epsilon})"
+    makers: dict[str, Callable[[Bench], Attack]] = {"stalwart": lambda b: b.stalwart(row.ours, around), **row.peers}
+    results, attacks = {library: Measured() for library in makers}, {}
+    for library, maker in makers.items():
+        try:
+            attacks[library] = maker(bench)
+            _quietly(attacks[library], x[:4], y[:4])  # warms up
+        except ImportError as error:
+            results[library].failed = f"not installed ({error.name or error})"
+        except Exception as error:
+            results[library].failed = f"fails: {type(error).__name__}: {str(error)[:60]}"
+    for _ in range(turns):
+        for library, attack in attacks.items():
+            result = results[library]
+            if result.failed:
+                continue
+            bench.model.forwards = bench.model.backwards = 0
+            begun = time.process_time()
+            try:
+                adversarial = _quietly(attack, x, y)
+            except Exception as error:
+                result.failed = f"fails: {type(error).__name__}: {str(error)[:60]}"
+                continue
+            result.seconds.append(time.process_time() - begun)
+            result.forwards, result.backwards = bench.model.forwards / len(x), bench.model.backwards / len(x)
+            result.found, result.succeeded = judged(net, row, bench, x, adversarial.detach().float(), y)
+            net.zero_grad(set_to_none=True)
+    return results
+
+
+def _quietly(attack: Attack, x: Tensor, y: Tensor) -> Tensor:
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return attack(x.clone(), y.clone())
 
 
 def bare_loop(model: nn.Module, x: Tensor, y: Tensor, batch: int) -> float:
-    """Seconds of STEPS forward and input-gradient passes with nothing around them: the floor of a full PGD."""
-    begun = time.perf_counter()
+    """Seconds of ten forward and input-gradient passes with nothing around them: the floor of a full PGD."""
+    begun = time.process_time()
     for images, labels in zip(x.split(batch), y.split(batch), strict=True):
         images = images.clone().requires_grad_()
-        for _ in range(STEPS):
+        for _ in range(10):
             torch.autograd.grad(nn.functional.cross_entropy(model(images), labels, reduction="sum"), images)
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 MUON = "muon(lr=0.24, bias_lr=26.5, head_lr=335, decay=0.001)"
@@ -125,81 +312,79 @@ def train(data: str, model: str, objective: str, epochs: int, folder: Path) -> n
     return stalwart.load(folder / "last")
 
 
+def show(name: str, row: Row, results: dict[str, Measured]) -> list[dict[str, Any]]:
+    """Print a row's lines, and give them as records."""
+    ours = statistics.median(results["stalwart"].seconds)
+    what = "median size" if row.least else "robust acc."
+    print(f"\n{name}: {row.ours}, L{row.p:g}")
+    print(f"{'':14}{'CPU s':>9}{'ratio':>8}{'forwards':>10}{'backwards':>11}{what:>13}{'success':>10}")
+    records = []
+    for library, result in results.items():
+        record: dict[str, Any] = {"row": name, "library": library}
+        if result.failed:
+            print(f"{library:14} {result.failed}")
+            records.append(record | {"failed": result.failed})
+            continue
+        seconds = statistics.median(result.seconds)
+        print(
+            f"{library:14}{seconds:9.3f}{seconds / ours:8.2f}{result.forwards:10.2f}{result.backwards:11.2f}"
+            f"{result.found:13.4f}{result.succeeded:10.3f}",
+            flush=True,
+        )
+        records.append(
+            record
+            | {"seconds": seconds, "forwards": result.forwards, "backwards": result.backwards}
+            | {"found": result.found, "success": result.succeeded}
+        )
+    return records
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", help="folder with cifar-10-batches-py; without it the embedded digits are used")
     parser.add_argument("--model", default=None, help="architecture, as spelled on the command line")
     parser.add_argument("--epochs", type=int, default=None, help="epochs of training for each of the two models")
     parser.add_argument("--runs", nargs=2, type=Path, metavar=("PLAIN", "HARDENED"), help="take these trained runs")
-    parser.add_argument("--n", type=int, default=512, help="test images")
+    parser.add_argument("--on", nargs="+", choices=("plain", "hardened"), default=("plain", "hardened"))
+    parser.add_argument("--only", nargs="+", choices=tuple(ROWS), default=tuple(ROWS), metavar="ROW", help="these rows")
+    parser.add_argument("--n", type=int, default=128, help="test images")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the rows there")
     arguments = parser.parse_args()
 
+    torch.set_num_threads(1)
     data = f"cifar10(root={arguments.root!r})" if arguments.root else "digits()"
     model_name = arguments.model or ("fastnet()" if arguments.root else "convnet()")
     epochs = arguments.epochs or (1 if arguments.root else 15)
-    epsilon = 8 / 255 if arguments.root else 0.1
+    epsilon, radius = (8 / 255, 0.5) if arguments.root else (0.1, 0.7)
     test = open_splits(catalog.make(data, "data")).test
     samples = [test[i] for i in range(min(arguments.n, len(test)))]
     x = torch.stack([sample.image for sample in samples]).float() / 255
     y = torch.tensor([sample.target for sample in samples])
-    classes = len(test.info.classes)
-    print(f"{data}, {model_name}, n={len(x)}, batch {arguments.batch}, ε={epsilon:.4f}, {arguments.turns} turns")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
-    rows = []
+    print(f"{data}, n={len(x)}, batch {arguments.batch}, ε={epsilon:.4f} (L2 {radius}), {arguments.turns} turns")
+    print(f"torch {torch.__version__}, one thread, {platform.processor() or platform.machine()}")
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, objective in (
-            ("plain", "clean()"),
-            ("hardened", f"fast(threat=linf({epsilon}))"),
-        ):
+        for name, objective in (("plain", "clean()"), ("hardened", f"fast(threat=linf({epsilon}))")):
+            if name not in arguments.on:
+                continue
             if arguments.runs:
                 net = stalwart.load(arguments.runs[name == "hardened"] / "last")
             else:
                 net = train(data, model_name, objective, epochs, Path(folder) / name)
-            model = Counted(net).eval()
-            runners = peers(model, epsilon, arguments.batch, tuple(x.shape[1:]), classes)
+            bench = Bench(
+                Counted(net).eval(), epsilon, radius, arguments.batch, tuple(x.shape[1:]), len(test.info.classes)
+            )
             for parameter in net.parameters():
                 parameter.requires_grad_(True)
-            seconds: dict[str, list[float]] = {library: [] for library in [*runners, "bare loop"]}
-            passes, robust = {}, {}
-            for turn in range(arguments.turns + 1):  # the first turn warms up
-                for library, run in runners.items():
-                    model.forwards = model.backwards = 0
-                    begun = time.perf_counter()
-                    adversarial = run(x, y)
-                    spent = time.perf_counter() - begun
-                    passes[library] = (model.forwards / len(x), model.backwards / len(x))
-                    robust[library] = judged(net, x, adversarial, y, epsilon)
-                    net.zero_grad(set_to_none=True)
-                    if turn:
-                        seconds[library].append(spent)
-                spent = bare_loop(net, x, y, arguments.batch)
-                if turn:
-                    seconds["bare loop"].append(spent)
             with torch.no_grad():
                 clean = float((net(x).argmax(1) == y).float().mean())
-            fastest = min(statistics.median(v) for k, v in seconds.items() if k not in ("stalwart", "bare loop"))
-            ours = statistics.median(seconds["stalwart"])
-            print(f"\n{name} model, clean accuracy {clean:.3f}; fastest peer / ours = {fastest / ours:.2f}")
-            print(f"{'':14}{'seconds':>9}{'(min':>8}{'max)':>8}{'forwards':>10}{'backwards':>11}{'robust acc.':>13}")
-            for library, spent_each in seconds.items():
-                middle = statistics.median(spent_each)
-                row = {
-                    "model": name,
-                    "library": library,
-                    "seconds": middle,
-                    "min": min(spent_each),
-                    "max": max(spent_each),
-                }
-                line = f"{library:14}{middle:9.3f}{min(spent_each):8.3f}{max(spent_each):8.3f}"
-                if library in passes:
-                    forwards, backwards = passes[library]
-                    row |= {"forwards": forwards, "backwards": backwards, "robust": robust[library]}
-                    line += f"{forwards:10.2f}{backwards:11.2f}{robust[library]:13.3f}"
-                rows.append(row)
-                print(line, flush=True)
+            floor = bare_loop(net, x, y, arguments.batch)
+            print(f"\n{name} model, clean accuracy {clean:.3f}; ten bare forward and backward passes: {floor:.3f} s")
+            for key in arguments.only:
+                results = measure(net, ROWS[key], bench, x, y, arguments.turns)
+                rows += [{"model": name, **record} for record in show(key, ROWS[key], results)]
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -10,6 +10,8 @@ SPELLED = {
     "swift": "swift(steps=10)",
     "eot": "eot(n=2)",
     "fab": "fab(steps=20)",
+    "ddn": "ddn(steps=30)",
+    "fmn": "fmn(steps=30)",
     "orthogonal": "orthogonal(steps=20)",
     "boundary": "boundary(queries=100)",
     "hopskipjump": "hopskipjump(queries=300)",
@@ -22,7 +24,7 @@ FEW_QUERIES = ("square", "boundary", "hopskipjump", "spsa", "universal")
 
 NOT_ALONE = ("transfer",)
 """Those that need more than a spelling: their own tests check them."""
-ONLY = {"boundary": ("l2",)}
+ONLY = {"boundary": ("l2",), "ddn": ("l2",)}
 """The threats of those that do not serve both L∞ and L2."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -84,6 +85,11 @@ def look(images: Tensor, goal: Goal, who: str, nearest: Nearest | None = None) -
         gap, slope = (margin.detach(), slope_of(margin, x)) if nearest is None else nearest(gaps, x)
     reached = margin.detach() > 0 if verdict.reached is None else verdict.reached
     return View(margin.detach(), gap, slope, reached)
+
+
+def annealed(first: float, last: float, step: int, steps: int) -> float:
+    """From `first` to nearly `last` along half a cosine (Loshchilov and Hutter 2017)."""
+    return last + (first - last) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def slope_of(value: Tensor, x: Tensor, keep: bool = False) -> Tensor:

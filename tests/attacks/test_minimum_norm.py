@@ -24,6 +24,8 @@ SPELLED = {
     "cw()": (2.0, math.inf),
     "deepfool()": (1.0, 2.0, math.inf),
     "fab(steps=20)": (1.0, 2.0, math.inf),
+    "ddn(steps=40)": (2.0,),
+    "fmn(steps=60)": (1.0, 2.0, math.inf),
 }
 PAIRS = [pytest.param(attack, p, id=f"{attack}-L{p:g}") for attack, norms in SPELLED.items() for p in norms]
 
@@ -131,7 +133,14 @@ def curved() -> tuple[nn.Module, Tensor, Tensor]:
     return model, x[right], y[right]
 
 
-@pytest.mark.parametrize(("attack", "p"), [*PAIRS, pytest.param("cw(steps=8)", 0.0, id="cw-L0")])
+@pytest.mark.parametrize(
+    ("attack", "p"),
+    [
+        *PAIRS,
+        pytest.param("cw(steps=8)", 0.0, id="cw-L0"),
+        pytest.param("fmn(steps=40)", 0.0, id="fmn-L0"),
+    ],
+)
 def test_each_sample_has_its_own_search(attack: str, p: float) -> None:
     model, x, y = curved()
     threat = WIDE.get(p, "l0(25)")
@@ -187,7 +196,9 @@ def test_a_detached_model_is_left_alone(attack: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attack", "threat"), [("cw()", "l1(3)"), ("deepfool()", "l0(3)")], ids=["cw-L1", "deepfool-L0"]
+    ("attack", "threat"),
+    [("cw()", "l1(3)"), ("deepfool()", "l0(3)"), ("fab()", "l0(3)"), ("ddn()", "linf(0.1)")],
+    ids=["cw-L1", "deepfool-L0", "fab-L0", "ddn-Linf"],
 )
 def test_norms_that_an_attack_does_not_serve_are_named(attack: str, threat: str) -> None:
     model, x, y = curved()
