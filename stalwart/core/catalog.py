@@ -36,7 +36,7 @@ ROOMS: dict[str, Any] = {
 }
 """Each room and the contract that its components keep."""
 
-OPEN_ROOMS = {"models": ("torchvision", "timm")}
+OPEN_ROOMS = {"models": ("torchvision", "torchvision_dense", "timm")}
 """Rooms that also answer to other names: ``resnet18()`` is read as ``torchvision('resnet18')``."""
 
 
@@ -119,7 +119,7 @@ def _example(room: str) -> str:
 def _build(call: Call, room: str) -> Any:
     if call.name not in names(room) and room in OPEN_ROOMS:
         answering = list(names(room))
-        for keeper in OPEN_ROOMS[room]:
+        for keeper in [name for name in OPEN_ROOMS[room] if name in names(room)]:
             open_to: Any = load(f"{room}.{keeper}")
             if open_to.knows(call.name):
                 return _build(Call(keeper, (call.name, *call.args), call.kwargs), room)
