@@ -58,7 +58,7 @@ def test_any_size_and_colour_sample_by_sample_and_the_same_twice(
         assert (kind == "saturate" and channels == 1) or not torch.equal(found, clean)
 
 
-GROWING = sorted(set(KINDS) - {"glass_blur", "elastic_transform", "spatter", "saturate", "snow", "frost"})
+GROWING = sorted(set(KINDS) - {"glass_blur", "elastic_transform", "spatter", "saturate", "snow", "frost", "fog"})
 
 
 @pytest.mark.parametrize("kind", GROWING)
@@ -108,6 +108,17 @@ def test_the_constants_follow_the_size(size: tuple[int, int], row: int) -> None:
     salted = corrupt(grey, "impulse_noise", 5, Noise.of_index(torch.arange(8), 0))
     for value in (0.0, 1.0):
         assert (salted == value).float().mean().item() == pytest.approx((0.07, 0.27)[row] / 2, rel=0.15)
+
+
+def test_both_numbers_of_a_draw_are_normal_and_have_nothing_to_do_with_each_other() -> None:
+    drawn = noises.normal(Noise.of_index(torch.arange(4), 0), (50_001,))
+    assert drawn.shape == (4, 50_001)
+    assert drawn.mean().item() == pytest.approx(0, abs=0.01)
+    assert drawn.var().item() == pytest.approx(1, abs=0.02)
+    assert drawn.pow(4).mean().item() == pytest.approx(3, abs=0.1)
+    first, second = drawn[:, :25_000].flatten(), drawn[:, 25_001:50_001].flatten()  # cosines and sines
+    for power in (1, 2):
+        assert torch.corrcoef(torch.stack([first**power, second**power]))[0, 1].abs() < 0.015
 
 
 # ---------------------------------------------------------------- blurs
@@ -183,7 +194,7 @@ def test_zooming_is_scipys(factor: float) -> None:
     grown = ndimage.zoom(image[top : top + high, left : left + wide].numpy(), factor, order=1)
     first = [(a - b) // 2 for a, b in zip(grown.shape, image.shape, strict=True)]
     wanted = grown[first[0] : first[0] + 32, first[1] : first[1] + 40]
-    ours = filters.both(image[None, None], filters.zoom(32, factor), filters.zoom(40, factor))[0, 0]
+    ours = filters.zoomed(image[None, None], factor)[0, 0]
     torch.testing.assert_close(ours, torch.from_numpy(wanted), atol=1e-5, rtol=0)
 
 
@@ -312,7 +323,7 @@ def test_water_and_mud_from_the_same_noise_are_the_peers(severity: int, monkeypa
     clean = pictures(1, (120, 100))
     image = (clean[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     stream = keyed(clean).fork("spatter", severity)
-    drawn = stream.normal((1, 120, 100))[0, 0].double().numpy()
+    drawn = noises.normal(stream, (1, 120, 100))[0, 0].double().numpy()
 
     def normal(loc: float = 0, scale: float = 1, size: Any = None) -> Any:
         return loc + scale * drawn

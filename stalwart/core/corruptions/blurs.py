@@ -60,8 +60,9 @@ def glass_blur(images: Tensor, severity: int, noise: Noise) -> Tensor:
     )
     x = (filters.gaussian(images, sigma) * 255 + 1e-4).floor() / 255
     for _ in range(rounds):
-        moves = noise.integers(reach, (2, *images.shape[-2:]), low=-reach)  # (B, 2, H, W) of −reach..reach − 1
-        x = shuffle(x, moves[:, 0], moves[:, 1], reach)
+        # One number of (2 reach)² serves both offsets, −reach..reach − 1.
+        both = noise.integers(4 * reach**2, images.shape[-2:])
+        x = shuffle(x, both // (2 * reach) - reach, both % (2 * reach) - reach, reach)
     return filters.gaussian(x, sigma)
 
 
@@ -84,12 +85,15 @@ def shuffle(images: Tensor, down: Tensor, right: Tensor, reach: int) -> Tensor:
     target_rows, target_columns = (rows[:, None] + down).clamp(0, height - 1), (columns + right).clamp(0, width - 1)
     points = torch.where(moves, target_rows * width + target_columns, place).flatten(1)
     place = place.reshape(count, -1)
-    ends = points <= place  # what it takes was not changed yet, or never is
+    # A pointer that has come to its end is kept below zero: what it takes was not changed yet, or never is.
+    points = torch.where(points <= place, -1 - points, points)
     for _ in range(math.ceil(math.log2(max(height * width, 2))) + 1):
-        if bool(ends.all()):
+        on = points >= 0
+        if not bool(on.any()):
             break
-        points, ends = torch.where(ends, points, points.gather(1, points)), ends | ends.gather(1, points)
-    return images.flatten(2).gather(2, points[:, None].expand(-1, channels, -1)).view_as(images)
+        points = torch.where(on, points.gather(1, points.clamp_min(0)), points)
+    source = -1 - points
+    return images.flatten(2).gather(2, source[:, None].expand(-1, channels, -1)).view_as(images)
 
 
 def motion_blur(images: Tensor, severity: int, noise: Noise) -> Tensor:
@@ -136,9 +140,8 @@ def zoom_blur(images: Tensor, severity: int, noise: Noise) -> Tensor:
         [(1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)],
         [(1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)],
     )
-    height, width = images.shape[-2:]
     factors = [1 + k * step for k in range(math.ceil((most - 1) / step))]  # as numpy.arange counts them
     total = images.clone()
     for factor in factors:
-        total += filters.both(images, filters.zoom(height, factor), filters.zoom(width, factor))
+        total += filters.zoomed(images, factor)
     return total / (len(factors) + 1)

@@ -71,23 +71,18 @@ def box(source: int, target: int) -> Tensor:
     return matrix / matrix.sum(1, keepdim=True)
 
 
-@functools.lru_cache(256)
-def zoom(size: int, factor: float) -> Tensor:
-    """(size, size) float64: the middle of a side enlarged by `factor`, linearly, its ends on the ends; cut to size."""
-    kept = math.ceil(size / factor)
-    top = (size - kept) // 2
-    grown = round(kept * factor)
-    at = torch.arange(grown, dtype=torch.float64) * ((kept - 1) / (grown - 1) if grown > 1 else 0.0)
-    low = at.floor().clamp(0, max(kept - 2, 0)).long()
-    share = at - low
-    matrix = torch.zeros(grown, size, dtype=torch.float64)
-    rows = torch.arange(grown)
-    matrix[rows, top + low] += 1 - share
-    matrix[rows, (top + low + 1).clamp(max=size - 1)] += share
-    first = (grown - size) // 2
-    if grown < size:  # rounding may leave it a pixel short: the last one is drawn out
-        return matrix[border(torch.arange(size) + first, grown, "nearest")]
-    return matrix[first : first + size]
+def zoomed(images: Tensor, factor: float) -> Tensor:
+    """The middle of the images enlarged by `factor`, linearly, its ends on the ends, cut to the images' size."""
+    sides = [(size, math.ceil(size / factor)) for size in images.shape[-2:]]
+    (top, high), (left, wide) = (((size - kept) // 2, kept) for size, kept in sides)
+    grown = (round(high * factor), round(wide * factor))
+    kept = images[..., top : top + high, left : left + wide]
+    large = F.interpolate(kept, grown, mode="bilinear", align_corners=True)
+    height, width = images.shape[-2:]
+    if grown[0] < height or grown[1] < width:  # rounding may leave it a pixel short: the last one is drawn out
+        large = pad(large, 0, max(height - grown[0], 0), 0, max(width - grown[1], 0), "nearest")
+    down, right = (large.shape[-2] - height) // 2, (large.shape[-1] - width) // 2
+    return large[..., down : down + height, right : right + width]
 
 
 def filtered(images: Tensor, kernels: Tensor, rule: str, middle: tuple[int, int]) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from stalwart.core.corruptions import filters
 from stalwart.core.corruptions.blurs import moved
+from stalwart.core.corruptions.noises import normal
 from stalwart.core.corruptions.tables import SMALL, constants
 from stalwart.core.rng import Noise
 
@@ -42,8 +43,8 @@ def snow(images: Tensor, severity: int, noise: Noise) -> Tensor:
         ],
     )  # fmt: skip
     height, width = images.shape[-2:]
-    layer = noise.normal((1, height, width)) * deviation + mean
-    layer = filters.both(layer, filters.zoom(height, factor), filters.zoom(width, factor))
+    layer = normal(noise, (1, height, width)) * deviation + mean
+    layer = filters.zoomed(layer, factor)
     layer = torch.where(layer < bar, torch.zeros_like(layer), layer).clamp(0, 1)
     layer = moved((layer * 255).floor() / 255, radius, sigma, noise, (-135.0, -45.0))
     layer = (layer * 255).round() / 255
@@ -116,7 +117,7 @@ def crystals(images: Tensor, noise: Noise) -> Tensor:
     cells = (12, 6, 3, 2) if min(height, width) < SMALL else (64, 32, 16, 8, 4)
     total = torch.zeros(len(images), 1, height, width, device=images.device, dtype=images.dtype)
     for cell in cells:
-        grid = noise.normal((1, height // cell + 3, width // cell + 3)).to(images.dtype)
+        grid = normal(noise, (1, height // cell + 3, width // cell + 3)).to(images.dtype)
         smooth = F.interpolate(grid, scale_factor=float(cell), mode="bicubic", align_corners=False)
         ridge = (1 - smooth[..., cell : cell + height, cell : cell + width].abs()).clamp_min(0)
         total += ridge.square() * (cell / cells[0]) ** 0.35
@@ -148,7 +149,7 @@ def spatter(images: Tensor, severity: int, noise: Noise) -> Tensor:
             (0.65, 0.3, 1.0, 0.65, 1.5, 1), (0.67, 0.4, 1.0, 0.65, 1.5, 1),
         ],
     )  # fmt: skip
-    liquid = noise.normal((1, *images.shape[-2:])) * deviation + mean
+    liquid = normal(noise, (1, *images.shape[-2:])) * deviation + mean
     liquid = filters.gaussian(liquid, sigma)
     liquid = torch.where(liquid < bar, torch.zeros_like(liquid), liquid)
     if mud:
@@ -205,10 +206,11 @@ def canny(levels: Tensor, low: float, high: float) -> Tensor:
 def _distance(edges: Tensor, most: int) -> Tensor:
     """(B, 1, H, W) Euclidean distance to the nearest edge, at most so far."""
     far = float(most)
-    across = torch.where(edges, 0.0, far)
-    for step in range(1, most + 1):  # along rows
-        beside = F.max_pool2d(edges.float(), (1, 2 * step + 1), 1, (0, step)) > 0
-        across = torch.where(beside & (across > step), float(step), across)
+    place = torch.arange(edges.shape[-1], device=edges.device)
+    never = 2 * edges.shape[-1] + most
+    before = place - torch.where(edges, place, -never).cummax(-1).values  # along rows, to the left and to the right
+    behind = torch.where(edges, place, never).flip(-1).cummin(-1).values.flip(-1) - place
+    across = torch.minimum(before, behind).clamp_max(most).float()
     squared = F.pad(across.square(), (0, 0, most, most), value=far**2)
     height = edges.shape[-2]
     best = across.square()
