@@ -127,6 +127,12 @@ def attack(
     device: Device = "auto",
     workers: Workers = 0,
     skip_bad: SkipBad = False,
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of the attack's own passes: fp32, bf16 or auto. float32 judges.")
+    ] = "fp32",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Climb a compiled form of the model; the model itself judges.")
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew; else an evaluation that was killed goes on where it was.")
     ] = False,
@@ -152,6 +158,8 @@ def attack(
         device=device,
         workers=workers,
         skip_bad=skip_bad,
+        precision=precision,
+        compile=compile,
         fresh=fresh,
     )
     play(iter(events), as_json=as_json, quiet=quiet)

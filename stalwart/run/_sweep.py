@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stalwart.core.contracts import Attack, Batch, Event, Rendered, Threat
 from stalwart.core.freeze import frozen
@@ -35,6 +35,7 @@ class Sweep:
     Args:
         radii: ascending, in the threat's units, each above 0.
         most: judge at most so many images at a time; None: a whole batch.
+        fast: a faster form of the model for the attack to climb; None: the model itself.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class Sweep:
         goal: str,
         seed: int,
         most: int | None = None,
+        fast: nn.Module | None = None,
     ) -> None:
         self.subject, self.solver, self.threat, self.radii = subject, solver, threat, tuple(radii)
-        self.goal, self.seed, self.most = goal, seed, most
+        self.goal, self.seed, self.most, self.fast = goal, seed, most, fast
         self.fallen = torch.empty(0, dtype=torch.int64)
         """(n,) the number of the radius each sample fell at: 0 for the clean image, 1 for `radii[0]`, ...; one more
         than there are radii for those that stand."""
@@ -80,17 +82,19 @@ class Sweep:
         with frozen(self.subject.model):
             for level, radius in enumerate((0.0, *self.radii)):
                 threat = replace(self.threat, epsilon=radius)  # type: ignore[type-var]
-                ledger = Ledger(batch.images[live], whole.select(live), threat, 8, self.most)
+                aim = whole.select(live)
+                ledger = Ledger(batch.images[live], aim, threat, 8, self.most)
+                climbed = None if self.fast is None else aim.on(self.fast)
                 if level == 0:
                     judge_clean(ledger)
                 else:
                     # What a smaller radius means to θ is the threat's own affair, so there an attack runs at each.
                     if not seeks_least(self.solver) or isinstance(threat, Rendered):
-                        search(ledger, self.solver, self.seed)
+                        search(ledger, self.solver, self.seed, climbed)
                     else:
                         if least is None:
                             widest: Any = replace(self.threat, epsilon=self.radii[-1])  # type: ignore[type-var]
-                            least = solve(ledger, self.solver, widest, self.seed)
+                            least = solve(ledger, self.solver, widest, self.seed, climbed)
                         conclude(ledger, least, least=True)
                 sizes = ledger.sizes()
                 worst = max(worst, float(sizes.max()))

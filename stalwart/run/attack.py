@@ -22,6 +22,7 @@ from stalwart.feed.batches import Batches
 from stalwart.run._judge import Ledger, doubts, eight_bit, judge_clean, search, works_together
 from stalwart.run._parallel import World, joined
 from stalwart.run._parts import Shelf, forget
+from stalwart.run._quick import measured, quicken
 from stalwart.run._subject import Subject, open_subject
 from stalwart.run._sweep import Sweep, swept
 from stalwart.run._three import three
@@ -41,6 +42,8 @@ def attack(
     seed: int = 0,
     batch: int = 256,
     bits: int | None = 8,
+    precision: str = "fp32",
+    compile: bool = False,
 ) -> AttackResult:
     """Attack `model` at `images` and judge what came of it.
 
@@ -57,6 +60,9 @@ def attack(
         wanted: targets that the attacker wants, (B,) for classification; None for an untargeted attack.
         batch: images at a time.
         bits: round to so many bits before judging. Images that are not multiples of 1/255 are judged unrounded.
+        precision: 'fp32' or 'bf16', of the passes that the attack climbs by. What counts is judged in float32 whatever
+            it is: another point may be found, and a success stays one.
+        compile: climb a compiled form of the model; the model itself judges.
 
     Raises:
         InputError: images or labels out of their range, an unknown spelling.
@@ -79,13 +85,15 @@ def attack(
     begun = time.perf_counter()
     with frozen(model):
         whole = adapter.goal(model, targets, goal, aims)
+        fast = quicken(model, precision, compile)
+        climbed = None if fast is None else whole.on(fast)
         ledgers, wrong = [], []
         share = max(len(pixels), 1) if works_together(solver) else batch
         for first in range(0, len(pixels), share):
             index = torch.arange(first, min(first + share, len(pixels)), device=device)
             ledger = Ledger(pixels[index], whole.select(index), around, bits, most=batch)
             wrong.append(judge_clean(ledger))
-            search(ledger, solver, seed)
+            search(ledger, solver, seed, None if climbed is None else climbed.select(index))
             ledgers.append(ledger)
     seconds = time.perf_counter() - begun
     adversarial = _join([ledger.pictures() for ledger in ledgers], pixels).contiguous()
@@ -124,6 +132,8 @@ def _check_images(images: Any) -> Tensor:
     return pixels.clamp(0, 1)
 
 
+PASSES = 100
+"""Forward and backward passes that an attack is taken to make of a batch, when it is decided whether to measure."""
 SLOP = 1e-5
 """Values so little outside [0, 1] come from float arithmetic and are cut."""
 
@@ -169,6 +179,8 @@ def attack_run(
     workers: int = 0,
     skip_bad: bool = False,
     fresh: bool = False,
+    precision: str = "fp32",
+    compile: bool = False,
 ) -> Iterator[Event]:
     """Attack a run's checkpoint with each attack under each threat, and keep what comes in its `results/`.
 
@@ -185,6 +197,8 @@ def attack_run(
         limit: at most so many images, drawn by a fixed seed; None for the whole split.
         audit: audit the lowest figure of each threat on so many images (`run/audit.py`); 0: do not.
         radii: the radii as shares of each threat's ε, in (0, 1]; 1 is always among them.
+        precision: 'fp32', 'bf16' or 'auto' (measured here), of the passes that attacks climb by; float32 judges.
+        compile: climb a compiled form of the model; the model itself judges. Neither is for shielded models.
         fresh: begin anew where an earlier call was killed, and forget what it had kept.
 
     Yields:
@@ -205,6 +219,10 @@ def attack_run(
     if any(threat.epsilon <= 0 for threat in sets):
         raise InputError("a threat to attack under needs ε > 0; accuracy at ε = 0 is what 'evaluate' reports.")
     guard: Shield | None = None if shield is None else catalog.make(shield, "shields")
+    if precision not in ("fp32", "bf16", "auto"):
+        raise InputError(f"precision must be 'fp32', 'bf16' or 'auto'. Got {precision!r}.")
+    if guard is not None and (precision != "fp32" or compile):
+        raise InputError("precision and compile are for models without a shield: attacks go around shields in fp32.")
     pairs = [(solver, threat) for threat in sets for solver in solvers]
     with joined() as world:
         if world.size > 1 and pick(device).type == "cuda":
@@ -216,7 +234,7 @@ def attack_run(
         whole = batches
         if any(map(works_together, solvers)):
             whole = subject.batches(max(batches.count, 1), workers=workers, skip_bad=skip_bad)
-        job = _Job(subject, batches, whole, shares, world, split, checkpoint, goal, seed, fresh)
+        job = _Job(subject, batches, whole, shares, world, split, checkpoint, goal, seed, fresh, precision, compile)
         for event in job.shielded(pairs, guard) if guard is not None else job.plain(pairs):
             if world.first:
                 yield event
@@ -247,16 +265,21 @@ class _Job:
     goal: str
     seed: int
     fresh: bool
+    precision: str
+    compile: bool
     shelves: list[Shelf] = field(default_factory=list)
     lowest: dict[str, tuple[float, Attack, Threat | Rendered]] = field(default_factory=dict)
     """For each threat the lowest figure, and the pair it came from."""
 
     def plain(self, pairs: Sequence[Pair]) -> Iterator[Event]:
         yield from self._start(self.batches.count * len(pairs))
+        if self.precision == "auto":
+            yield from self._measure(len(pairs))
+        fast = quicken(self.subject.model, self.precision, self.compile)
         for number, (solver, threat) in enumerate(pairs):
             sweep = Sweep(
                 self.subject, solver, threat, self._radii(solver, threat), goal=self.goal, seed=self.seed,
-                most=self.batches.batch,
+                most=self.batches.batch, fast=fast,
             )  # fmt: skip
             before, total = number * self.batches.count, self.batches.count * len(pairs)
             shelf = self.shelf(solver, threat)
@@ -305,6 +328,8 @@ class _Job:
             "seed": self.seed,
             "radii": self._radii(solver, threat),
             "device": self.subject.device.type,
+            "precision": self.precision,
+            "compile": self.compile,
             **more,
         }
         self.shelves.append(Shelf(self.subject.folder.path, key, fresh=self.fresh))
@@ -332,8 +357,23 @@ class _Job:
             message = f"{len(self.batches)} batches keep {len(self.batches)} of {self.world.size} processes busy: "
             yield Event("note", {"message": message + "smaller ones (--batch) would give all of them work."})
 
+    def _measure(self, pairs: int) -> Iterator[Event]:
+        """Settle 'auto', for all processes alike."""
+        batch = next(iter(self.batches.of([torch.arange(min(self.batches.batch, self.batches.count))])))
+        passes = PASSES * pairs * len(self.batches)
+        own = measured(self.subject.model, self.subject.task, batch.images, batch.targets, self.goal, passes)
+        self.precision = self.world.gather(own)[0]
+        yield Event("note", {"message": f"attacks climb in {self.precision}, float32 judges."})
+
     def _keep(self, name: str, found: Mapping[str, Any], tensors: Mapping[str, Tensor] | None) -> Iterator[Event]:
-        result = {**found, "split": self.split, "checkpoint": self.checkpoint, "data": self.subject.data}
+        climbed = self.precision + (" compiled" if self.compile else "")
+        result = {
+            **found,
+            "precision": climbed,
+            "split": self.split,
+            "checkpoint": self.checkpoint,
+            "data": self.subject.data,
+        }
         yield Event("saved", {"path": str(self.subject.folder.write_result(name, result, tensors))})
         yield Event("result", result)
 

@@ -6,6 +6,7 @@ batch. The model here passes its images one by one: whatever then differs would 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cheap
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import stalwart
+from stalwart.core import catalog
 from stalwart.core.errors import InputError
 from stalwart.run import _judge
 
@@ -119,3 +121,58 @@ def test_steps_between_two_looks_do_not_wait_for_the_device(monkeypatch: pytest.
     rare = (waits(24, 4) - waits(12, 4)) / 12
     assert each >= 1
     assert rare <= each / 4 + 0.1
+
+
+def test_what_is_found_in_bf16_is_a_success_in_float32() -> None:
+    x, y, model = data(40)
+    found = stalwart.attack(model, x, y, "pgd(steps=20)", "l2(0.15)", precision="bf16")
+    exact = stalwart.attack(model, x, y, "pgd(steps=20)", "l2(0.15)")
+    with torch.no_grad():
+        assert torch.equal(model(found.adversarial).argmax(1) != y, found.reached)
+    assert found.reached.any()
+    assert not torch.equal(found.adversarial, exact.adversarial), "it climbed otherwise"
+    assert abs(int(found.reached.sum()) - int(exact.reached.sum())) <= 6
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+class Lying(nn.Module):
+    """A fast form that takes everything for fooled."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :5] * 0 + torch.tensor([0.0, 0, 0, 0, 1])
+
+
+def test_the_model_itself_judges_what_a_faster_form_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, model = data(40)
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda module, **_: compiled.append(module) or Lying())
+    found = stalwart.attack(model, x, y, "pgd(steps=3)", "l2(0.15)", compile=True)
+    assert compiled == [model]
+    with torch.no_grad():
+        assert torch.equal(model(found.adversarial).argmax(1) != y, found.reached)
+    assert not found.reached.all()
+
+
+def test_other_precisions_and_compiled_shields_are_refused() -> None:
+    x, y, model = data()
+    with pytest.raises(InputError, match="precision"):
+        stalwart.attack(model, x, y, precision="fp16")
+    shielded = catalog.make("bitdepth(2)", "shields")(model)
+    with pytest.raises(InputError, match="shield"):
+        stalwart.attack(shielded, x, y, compile=True)
+
+
+def test_runs_keep_the_precision_and_measure_it(tmp_path: Path) -> None:
+    settings = stalwart.Training(epochs=1, optimizer="adamw(lr=0.01)")
+    for _ in stalwart.train("digits()", "convnet(width=8)", settings=settings, out=tmp_path / "a"):
+        pass
+    asked = {"limit": 30, "radii": ()}
+    for precision in ("bf16", "auto"):
+        events = list(
+            stalwart.attack_run(tmp_path / "a", ["pgd(steps=3)"], ["linf(0.1)"], precision=precision, **asked)
+        )
+        result = events[-1].values
+        assert result["precision"] == ("bf16" if precision == "bf16" else "fp32"), "little work is not measured for"
+        assert 0 <= result["robust_accuracy"] < result["clean_accuracy"]
+    with pytest.raises(InputError, match="shield"):
+        list(stalwart.attack_run(tmp_path / "a", shield="bitdepth(2)", precision="bf16"))
