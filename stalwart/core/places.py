@@ -87,8 +87,20 @@ def invert(placement: Tensor) -> Tensor:
     return torch.cat([turn, -turn @ placement[:, :, 2:]], -1)
 
 
-def fitted(source: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """(2, 3) the placement of `feed.decode.fit`: the largest middle part of the proportions of `size`, resized."""
+def letterbox(source: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of where a whole image of size `source` comes to lie in the middle of `size`."""
+    scale = max(source[0] / size[0], source[1] / size[1])
+    height, width = (max(1, min(whole, round(side / scale))) for side, whole in zip(source, size, strict=True))
+    return (size[0] - height) // 2, (size[1] - width) // 2, height, width
+
+
+def fitted(source: tuple[int, int], size: tuple[int, int], whole: bool = False) -> Tensor:
+    """(2, 3) the placement of `feed.decode.fit`: the largest middle part of the proportions of `size`, resized; or the
+    whole image, with a border."""
+    if whole:
+        top, left, height, width = letterbox(source, size)
+        sx, sy = source[1] / width, source[0] / height
+        return torch.tensor([[sx, 0.0, -left * sx], [0.0, sy, -top * sy]])
     scale = min(source[0] / size[0], source[1] / size[1])
     dx, dy = (source[1] - size[1] * scale) / 2, (source[0] - size[0] * scale) / 2
     return torch.tensor([[scale, 0.0, dx], [0.0, scale, dy]])

@@ -32,7 +32,8 @@ class Batches:
         batch: images in a batch, over all processes. With `world` > 1 process `rank` gets its part of each: the parts
             in the ranks' order are the single process's batch. The epoch's last batch may hold fewer images, and then
             none at all for some ranks unless `drop_last`.
-        size: (height, width) to bring every image to (`decode.fit`); None where they share one size already.
+        size: (height, width) to bring every image to (`decode.fit`), whole where targets have places; None where they
+            share one size already.
         channels: 1 or 3; None for the source's own.
         augments: applied in their order, each with noise of its own.
         shuffle: a new order each epoch, by `seed`.

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from stalwart.core.errors import DataError, InputError
+from stalwart.core.places import letterbox
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 """Raster formats alone: others (EPS above all) run programs or are rarely tested."""
@@ -28,6 +29,7 @@ MAX_PIXELS = 80_000_000
 """The largest image that is decoded, judged by its header: below the bound at which Pillow begins to warn."""
 
 _Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+_Read = TypeVar("_Read", bound=np.ndarray[Any, Any])
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -42,7 +44,13 @@ _TURNS = {
 """What undoes each orientation of EXIF."""
 
 
-def decode(path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int] | None = None) -> Tensor:
+BORDER = 114
+"""The grey that fills what a whole image leaves of its new size."""
+
+
+def decode(
+    path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int] | None = None, *, whole: bool = False
+) -> Tensor:
     """The image in a file as uint8 (C, H, W), brought to `size` as `fit` does.
 
     grey, palette, CMYK   converted to RGB, or all to grey (ITU-R 601 luma) for one channel; ICC profiles are ignored
@@ -54,6 +62,7 @@ def decode(path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int
     Args:
         channels: 1 or 3.
         size: (height, width) in pixels; None for the image's own.
+        whole: with a border rather than cut.
 
     Raises:
         DataError: no such file, no image of a known format, too large, truncated or damaged. It names the file.
@@ -61,7 +70,7 @@ def decode(path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int
     """
     _check_channels(channels)
     pixels = _open(path, lambda image, name: _to_array(_upright(image), channels, name))
-    return fit(torch.from_numpy(pixels).permute(2, 0, 1), size, channels).contiguous()
+    return fit(torch.from_numpy(pixels).permute(2, 0, 1), size, channels, whole=whole).contiguous()
 
 
 def decode_indices(path: str | os.PathLike[str]) -> Tensor:
@@ -71,6 +80,22 @@ def decode_indices(path: str | os.PathLike[str]) -> Tensor:
         DataError: as `decode`; colours without a palette, or more than 8 bits.
     """
     return torch.from_numpy(_open(path, _to_indices))
+
+
+def decode_numbers(path: str | os.PathLike[str]) -> Tensor:
+    """The numbers in a mask of 8 or 16 bits as int32 (H, W): grey levels as they are, or the entries of a palette.
+
+    Raises:
+        DataError: as `decode`; colours without a palette, or more than 16 bits.
+    """
+    return torch.from_numpy(_open(path, _to_numbers))
+
+
+def _to_numbers(image: Image.Image, name: str) -> np.ndarray[Any, Any]:
+    """(H, W)"""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return np.asarray(image).astype(np.int32)
+    return _to_indices(image, name).astype(np.int32)
 
 
 def _to_indices(image: Image.Image, name: str) -> _Pixels:
@@ -83,7 +108,7 @@ def _to_indices(image: Image.Image, name: str) -> _Pixels:
     return indices
 
 
-def _open(path: str | os.PathLike[str], read: Callable[[Image.Image, str], _Pixels]) -> _Pixels:
+def _open(path: str | os.PathLike[str], read: Callable[[Image.Image, str], _Read]) -> _Read:
     """What `read` makes of the image in a file, whose size and kind were looked at before."""
     name = os.fspath(path)
     try:
@@ -113,11 +138,13 @@ def _open(path: str | os.PathLike[str], read: Callable[[Image.Image, str], _Pixe
         raise DataError(f"{name}: expected a whole image. Got a damaged file ({_reason(error)}).") from None
 
 
-def fit(image: Tensor, size: tuple[int, int] | None, channels: int) -> Tensor:
+def fit(image: Tensor, size: tuple[int, int] | None, channels: int, *, whole: bool = False) -> Tensor:
     """A uint8 image (C, H, W) at another size and number of channels.
 
     The largest middle part with the wanted proportions is resized (bilinear, antialiased): the shorter side is
-    brought to size, and what the longer one has too much is cut off on both ends.
+    brought to size, and what the longer one has too much is cut off on both ends. With `whole` the longer side is
+    brought to size, and grey fills what the shorter one lacks on both ends: nothing that a task has to find is cut
+    off. `core/places.py::fitted` says where everything comes to lie.
 
     Returns:
         uint8 (channels, *size); `image` itself where nothing is to be done.
@@ -129,10 +156,16 @@ def fit(image: Tensor, size: tuple[int, int] | None, channels: int) -> Tensor:
         part_h, part_w = size[0] * scale, size[1] * scale
         left, top = (width - part_w) / 2, (height - part_h) / 2
         box = (max(left, 0.0), max(top, 0.0), min(left + part_w, width), min(top + part_h, height))
+        above, beside, new_h, new_w = letterbox((height, width), size) if whole else (0, 0, *size)
         pixels = image.permute(1, 2, 0).numpy()
         picture = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if len(image) == 1 else pixels))
-        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
-        image = torch.from_numpy(_planes(picture)).permute(2, 0, 1)
+        picture = picture.resize((new_w, new_h), Image.Resampling.BILINEAR, box=None if whole else box)
+        resized = torch.from_numpy(_planes(picture)).permute(2, 0, 1)
+        if whole:
+            image = torch.full((len(resized), *size), BORDER, dtype=torch.uint8)
+            image[:, above : above + new_h, beside : beside + new_w] = resized
+        else:
+            image = resized
     if len(image) == channels:
         return image
     if channels == 3:

@@ -19,7 +19,8 @@ class Reader:
 
     Args:
         size: (height, width) to bring images to; None: they must share one, the info's or that of the first image.
-        task: moves the targets along, where they have places in the image.
+        task: moves the targets along, where they have places in the image: images are then brought to size whole,
+            with a border, and not cut.
         skip_bad: look further for the first image where it cannot be read.
 
     Raises:
@@ -77,9 +78,9 @@ class Reader:
                 f"Got {image.shape[1]}×{image.shape[2]}. Give a size to bring all images to it."
             )
         target, before = sample.target, (image.shape[1], image.shape[2])
-        image = fit(image, self.size, self.channels)
+        image = fit(image, self.size, self.channels, whole=self.task is not None)
         if self.task is not None and self.size is not None and before != self.size:
-            target = self.task.place(target, fitted(before, self.size), self.size)
+            target = self.task.place(target, fitted(before, self.size, whole=True), self.size)
         return (image.permute(1, 2, 0) if self.last else image), target
 
     def try_read(self, position: Any) -> tuple[Tensor | None, Any, str]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stalwart.core import catalog
-from stalwart.core.contracts import Event, Info, Shield, Task
+from stalwart.core.contracts import Event, Info, Placed, Shield, Task
 from stalwart.core.device import pick
 from stalwart.core.errors import DataError, InputError
 from stalwart.core.freeze import frozen
@@ -86,7 +86,7 @@ def predict(
 
     def read(file: str) -> Tensor | DataError:
         try:
-            return decode(file, signature.channels, signature.size)
+            return decode(file, signature.channels, signature.size, whole=isinstance(task, Placed))  # as in training
         except DataError as error:
             return error
 

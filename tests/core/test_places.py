@@ -106,3 +106,31 @@ def test_fitted_is_what_fit_does(source: tuple[int, int], size: tuple[int, int])
     middle = (slice(2, -2), slice(2, -2))
     torch.testing.assert_close(((grid[..., 0] + 1) * source[1] / 2)[middle], small[0][middle], atol=0.3, rtol=0)
     torch.testing.assert_close(((grid[..., 1] + 1) * source[0] / 2)[middle], small[1][middle], atol=0.3, rtol=0)
+
+
+@given(height=st.integers(1, 70), width=st.integers(1, 70), size=st.tuples(st.integers(1, 48), st.integers(1, 48)))
+@settings(deadline=None, max_examples=60)
+def test_a_whole_image_lies_where_its_placement_says(height: int, width: int, size: tuple[int, int]) -> None:
+    """The border is grey, and void in masks, at the very same pixels; within, places are those of the image."""
+    image = torch.full((1, height, width), 255, dtype=torch.uint8)
+    shown = fit(image, size, 1, whole=True)
+    placement = places.fitted((height, width), size, whole=True)
+    mask = places.move_masks(torch.ones(1, height, width, dtype=torch.uint8), placement[None], size, 255)
+    if (height, width) != size:
+        assert torch.equal(shown[0] == 255, mask[0] == 1)
+        assert set(shown.unique().tolist()) <= {114, 255}
+    box = places.move_boxes(torch.tensor([[[0.0, 0.0, width, height]]]), placement[None])[0, 0]
+    inside = (mask[0] == 1).nonzero()
+    edges = [*inside.amin(0).flip(0).tolist(), *(inside.amax(0) + 1).flip(0).tolist()]
+    torch.testing.assert_close(box, torch.tensor(edges).float(), atol=1e-3, rtol=0)
+
+
+def test_a_ramp_in_a_letterbox_keeps_its_places() -> None:
+    x = torch.arange(40).repeat(20, 1)
+    image = torch.stack([x * 6, torch.arange(20)[:, None].expand(20, 40) * 12, x * 0]).to(torch.uint8)
+    shown = fit(image, (30, 30), 3, whole=True)
+    placement = places.fitted((20, 40), (30, 30), whole=True)
+    at = (places.grid(placement[None], (30, 30), (20, 40))[0] + 1) / 2 * torch.tensor([40.0, 20.0]) - 0.5
+    inner = (slice(10, 20), slice(3, 27))
+    torch.testing.assert_close(shown[0].float()[inner], (at[..., 0] * 6)[inner], atol=1.5, rtol=0)
+    torch.testing.assert_close(shown[1].float()[inner], (at[..., 1] * 12)[inner], atol=1.5, rtol=0)
