@@ -85,6 +85,31 @@ class Examples(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """What is odd about a label."""
+
+    kind: str
+    """In two or three words, the same for all of a kind: 'box outside', 'empty mask'."""
+    message: str
+    """One line that names the file and the place in it."""
+    fatal: bool
+    """Whether the sample is refused for it; else it is read without it or with it mended."""
+
+
+@runtime_checkable
+class Inspected(Examples, Protocol):
+    """Examples that tell what is odd about labels rather than refusing the first."""
+
+    def inspect(self, index: int) -> tuple[Sample, Sequence[Trouble]]:
+        """The sample with all labels that could be made out, and what is odd about the others.
+
+        Raises:
+            DataError: there is nothing to be made out, as where the image cannot be read.
+        """
+        ...
+
+
 @runtime_checkable
 class Source(Protocol):
     """A data set as the user names it: ``cifar10(root='data')``."""

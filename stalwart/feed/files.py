@@ -10,6 +10,9 @@ from stalwart.core.contracts import Info, Sample
 from stalwart.core.errors import DataError
 from stalwart.feed.decode import SUFFIXES, decode
 
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+"""What folders of a split may be called."""
+
 
 class FileExamples:
     """One split as image files and their class indices.
@@ -51,9 +54,12 @@ def images_under(folder: Path, root: Path) -> list[str]:
     their ending.
 
     Raises:
-        DataError: the folder cannot be read.
+        DataError: the folder cannot be read, or is itself a link that leads out of `root`.
     """
-    return sorted(_walk(folder, root.resolve(), frozenset()))
+    inside = root.resolve()
+    if not folder.resolve().is_relative_to(inside):
+        raise DataError(f"{folder}: expected a folder within {root}. Got a link that leads out of it.")
+    return sorted(_walk(folder, inside, frozenset()))
 
 
 def folders_in(folder: Path, root: Path) -> list[Path]:

@@ -107,9 +107,19 @@ def open_splits(source: Source, val: float = 0.1, seed: int = 0) -> Splits:
     train               test: a fifth of train, the same for every seed. val: the share `val` of the rest, by `seed`
 
     Raises:
-        DataError: the data are not there, or have no train split.
+        DataError: the data are not there, have no train split, or other classes in another split.
         InputError: `val` is out of [0, 1).
     """
+    splits = _open_splits(source, val, seed)
+    for name, examples in (("val", splits.val), ("test", splits.test)):
+        odd = sorted(set(examples.info.classes) ^ set(splits.train.info.classes))
+        if odd or examples.info.classes != splits.train.info.classes:
+            came = f"{odd[0]!r} in one of the two alone" if odd else "another order"
+            raise DataError(f"{source!r}: expected the same classes in train and {name}. Got {came}.")
+    return splits
+
+
+def _open_splits(source: Source, val: float, seed: int) -> Splits:
     at_hand = source.splits()
     if "train" not in at_hand:
         raise DataError(f"{source!r}: expected a split 'train'. Got {', '.join(at_hand) or 'no splits'}.")
