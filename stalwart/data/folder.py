@@ -8,9 +8,7 @@ from typing import Literal
 from stalwart.core.component import component
 from stalwart.core.contracts import Examples, Info
 from stalwart.core.errors import DataError, nearest
-from stalwart.feed.files import FileExamples, folders_in, images_under
-
-NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+from stalwart.feed.files import SPLITS, FileExamples, folders_in, images_under
 
 
 @component
@@ -61,7 +59,7 @@ class folder:
         root = Path(self.root)
         below = {place.name: place for place in folders_in(root, root)}
         found = {}
-        for split, names in NAMES.items():
+        for split, names in SPLITS.items():
             present = [name for name in names if name in below]
             if len(present) > 1:
                 raise DataError(f"folder {self.root}: expected one folder for {split}. Got {' and '.join(present)}.")

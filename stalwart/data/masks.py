@@ -15,18 +15,18 @@ from stalwart.core.component import between, component
 from stalwart.core.contracts import Examples, Info, Sample
 from stalwart.core.errors import DataError
 from stalwart.feed.decode import decode, decode_indices
-from stalwart.feed.files import folders_in, images_under
+from stalwart.feed.pairs import folders, masks_of, refuse_without
 
 VOID = 255
-NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-PAIRS = ("{split}annot", "{split}_labels", "{split}_masks")
-"""Where masks lie beside a folder `{split}` of images."""
-TREES = (("images", "masks"), ("images", "annotations"), ("images", "labels"), ("leftImg8bit", "gtFine"))
-"""Folders of images and masks with the splits within."""
-SUFFIXES = ("_gtFine_labelTrainIds", "_gtFine_labelIds", "_labelIds", "_mask", "_label", "_L", "")
-"""What a mask's name may have after its image's."""
 LARGEST = 256
 """Classes that an 8-bit mask can name."""
+CITYSCAPES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+"""The classes of evaluation, Cordts et al., "The Cityscapes dataset for semantic urban scene understanding" (2016)."""
+CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""Their ids in files `_labelIds`; all others are void."""
 
 
 @component
@@ -35,7 +35,8 @@ class masks:
 
     Found are: `train/` and `trainannot/` (CamVid), `images/train/` and `masks/train/` (or `annotations`, `labels`),
     `leftImg8bit/train/` and `gtFine/train/` (Cityscapes). A mask has its image's name, or that with an ending such as
-    `_mask` or `_gtFine_labelTrainIds` (which goes before `_gtFine_labelIds`), and is a PNG.
+    `_mask` or `_gtFine_labelTrainIds` (which goes before `_gtFine_labelIds`), and is a PNG. In Cityscapes' layout the
+    classes are its 19 of evaluation, and its own ids (`labelIds`) are brought to them.
     """
 
     root: str
@@ -47,58 +48,22 @@ class masks:
     """The index of pixels that count for nothing; so does every one beyond the classes."""
 
     def splits(self) -> tuple[str, ...]:
-        return tuple(self._folders())
+        return tuple(folders(Path(self.root), "masks"))
 
     def open(self, split: str) -> Examples:
-        folders = self._folders()
-        if split not in folders:
-            raise DataError(f"masks {self.root}: split must be among {', '.join(folders)}. Got {split!r}.")
-        pairs = self._pairs(*folders[split])
-        names = self.classes or self._named() or self._counted(self._pairs(*folders["train"]))
+        found = folders(Path(self.root), "masks")
+        if split not in found:
+            raise DataError(f"masks {self.root}: split must be among {', '.join(found)}. Got {split!r}.")
+        pairs = self._pairs(found[split])
+        cityscapes = found[split][1].parent.name == "gtFine" and not self.classes
+        names = (
+            CITYSCAPES if cityscapes else self.classes or self._named() or self._counted(self._pairs(found["train"]))
+        )
         info = Info(Path(self.root).resolve().name, tuple(names), "unknown", f"the folder {self.root}", 3)
-        return _Masked(info, pairs, self.void)
+        return _Masked(info, pairs, self.void, cityscapes)
 
-    def _folders(self) -> dict[str, tuple[Path, Path]]:
-        """The folders of images and of masks for each split."""
-        root = Path(self.root)
-        below = {place.name: place for place in folders_in(root, root)}
-        found: dict[str, tuple[Path, Path]] = {}
-        for split, names in NAMES.items():
-            for name in names:
-                for images, labels in TREES:
-                    if images in below and labels in below and (below[images] / name).is_dir():
-                        found.setdefault(split, (below[images] / name, below[labels] / name))
-                for pattern in PAIRS:
-                    other = pattern.format(split=name)
-                    if name in below and other in below:
-                        found.setdefault(split, (below[name], below[other]))
-        if not found:
-            for images, labels in TREES:
-                if images in below and labels in below:
-                    found["train"] = (below[images], below[labels])
-                    break
-        if "train" not in found:
-            came = ", ".join(sorted(below)) or "no folders"
-            raise DataError(
-                f"masks {self.root}: expected train/ and trainannot/, images/train/ and masks/train/, or images/ and "
-                f"masks/. Got {came}."
-            )
-        return found
-
-    def _pairs(self, images: Path, labels: Path) -> list[tuple[str, str]]:
-        """Each image's file and its mask's."""
-        root = Path(self.root)
-        by_stem = {Path(file).stem: file for file in images_under(labels, root)}
-        pairs = []
-        for file in images_under(images, root):
-            stem = Path(file).stem.removesuffix("_leftImg8bit")
-            mask = next((by_stem[stem + ending] for ending in SUFFIXES if stem + ending in by_stem), None)
-            if mask is None:
-                raise DataError(f"{file}: expected its mask {stem}.png in {labels}. Got none.")
-            pairs.append((file, mask))
-        if not pairs:
-            raise DataError(f"{images}: expected images. Got none.")
-        return pairs
+    def _pairs(self, folders: tuple[Path, Path]) -> list[tuple[str, str]]:
+        return refuse_without(masks_of(*folders, Path(self.root)), folders[1])
 
     def _named(self) -> tuple[str, ...]:
         path = Path(self.root) / "classes.txt"
@@ -128,8 +93,11 @@ class masks:
 class _Masked:
     """One split as pairs of files."""
 
-    def __init__(self, info: Info, pairs: Sequence[tuple[str, str]], void: int) -> None:
+    def __init__(self, info: Info, pairs: Sequence[tuple[str, str]], void: int, cityscapes: bool) -> None:
         self._info, self._pairs, self._void = info, list(pairs), void
+        self._table = torch.full((LARGEST,), VOID, dtype=torch.uint8)
+        self._table[torch.tensor(CITYSCAPES_IDS)] = torch.arange(len(CITYSCAPES), dtype=torch.uint8)
+        self._cityscapes = cityscapes
         self._strata: list[int] | None = None
 
     @property
@@ -157,6 +125,8 @@ class _Masked:
 
     def _mask(self, file: str) -> Tensor:
         mask = decode_indices(file)
+        if self._cityscapes and Path(file).stem.endswith("_labelIds"):
+            return self._table[mask.long()]
         lost = (mask == self._void) | (mask >= len(self._info.classes))
         if bool(lost.all()) and mask.numel():
             came = Counter(mask.flatten().tolist()).most_common(1)[0][0]

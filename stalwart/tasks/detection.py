@@ -99,7 +99,7 @@ class detection:
         return move(targets, placement, size)
 
     def place(self, target: Objects, placement: Tensor, size: tuple[int, int]) -> Objects:
-        return move(stack([target]), placement[None], size).of(0)
+        return move(self.collate([target]), placement[None], size).of(0)  # without masks: they are not looked at
 
     def describe(self, prediction: Sequence[Detections], index: int, info: Info) -> dict[str, Any]:
         """What is found with at least the threshold's score, and where."""
