@@ -22,7 +22,10 @@ FEW_QUERIES = ("square", "boundary", "hopskipjump", "spsa", "universal")
 """Those that are then too short to find what is there, or that no length brings to every image."""
 
 
-NOT_ALONE = ("transfer",)
+NOT_ALONE = (
+    "autoattack",
+    "transfer",
+)
 """Those that need more than a spelling: their own tests check them."""
 ONLY = {"boundary": ("l2",), "ddn": ("l2",)}
 """The threats of those that do not serve both L∞ and L2."""

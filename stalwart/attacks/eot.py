@@ -11,6 +11,7 @@ from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Attack, Goal, Threat, Verdict
 from stalwart.core.queries import quiet
 from stalwart.core.rng import Noise
+from stalwart.core.stages import enter
 
 
 @component
@@ -52,6 +53,9 @@ class _Mean:
 
     def unjudged(self) -> _Mean:
         return _Mean(quiet(self.goal), self.n, silent=True)
+
+    def enter(self, name: str) -> None:
+        enter(self.goal, name)
 
     def select(self, index: Tensor) -> _Mean:
         return _Mean(self.goal.select(index), self.n, self.silent)

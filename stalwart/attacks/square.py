@@ -33,6 +33,9 @@ class square:
     """Forward passes of each image; one whose goal is reached asks no more."""
     share: Annotated[float, between(0, 1)] = 0.8
     """Share of the pixels that the first squares cover; AutoAttack's 0.8, or the paper's 0.05 under L∞."""
+    course: Annotated[int, at_least(0)] = 0
+    """Queries that the squares' way from large to small is laid out for; 0: as many as there are. AutoAttack spends the
+    first 5,000 of a course of 10,000."""
 
     def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
         p = getattr(threat, "p", None)
@@ -53,7 +56,7 @@ class square:
                     return result
                 live, origin, best, score = live[keep], origin[keep], best[keep], score[keep]
                 aim, own, reached = aim.select(keep), own.select(keep), reached[keep]
-            side = _side(self.share, query, self.queries, clean.shape, p)
+            side = _side(self.share, query, self.course or self.queries, clean.shape, p)
             trial = threat.project(propose(best, origin, side, threat.epsilon, own), origin)
             value, done = _ask(aim, trial)
             better = value > score

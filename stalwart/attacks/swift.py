@@ -12,6 +12,7 @@ from stalwart.core.adaptive import ball_of, climb
 from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Attack, Goal, Threat
 from stalwart.core.rng import Noise
+from stalwart.core.stages import enter
 
 SHORT = 25
 """Steps of the first run, which is all that most samples need."""
@@ -43,6 +44,8 @@ class swift:
 
     def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
         ball = ball_of(threat, "swift")
+        if self.confirm:
+            enter(goal, "swift")
         result = climb(clean, goal, threat, noise.fork("first"), steps=SHORT, loss="ce")
         live = _standing(result, clean, goal, threat, None)
         if not len(live):

@@ -594,6 +594,19 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """What one part of an ensemble of attacks did."""
+
+    name: str
+    attacked: int
+    """Samples that stood when it began."""
+    fell: int
+    """Those of them that it brought down."""
+    forwards: int
+    backwards: int
+
+
+@dataclass(frozen=True)
 class AttackResult:
     """What an attack reached, as the runner judged it."""
 
@@ -621,6 +634,8 @@ class AttackResult:
     """The rounding that the verdict stood: 8, or None where the clean images are not 8-bit."""
     warnings: tuple[str, ...] = ()
     """What makes the figure doubtful, such as gradients that are all zero."""
+    stages: tuple[Stage, ...] = ()
+    """What each part of an ensemble brought down, in its order; empty for an attack of one part."""
 
     @property
     def worst_size(self) -> float:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from stalwart.core.contracts import Attack, Goal, Rendered, Threat, Verdict
+from stalwart.core.contracts import Attack, Goal, Rendered, Stage, Threat, Verdict
 from stalwart.core.errors import ContractError
 from stalwart.core.rendering import Shown, redrawn
 from stalwart.core.rng import Noise
@@ -63,6 +63,21 @@ class Ledger:
         self.broken = torch.zeros((), dtype=torch.int64, device=clean.device)
         self.every = 1 if clean.device.type == "cpu" else LOOK_EVERY
         self._noted: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.marks: list[tuple[str, int, int, int]] = []
+        """Where each part of an ensemble began: its name, what had fallen, forwards and backwards so far."""
+
+    def mark(self, name: str) -> None:
+        """A part of an ensemble begins."""
+        self.look()
+        self.marks.append((name, int(self.reached.sum()), self.forwards, self.backwards))
+
+    def stages(self) -> list[Stage]:
+        """What each part did, up to now."""
+        ends = [*self.marks[1:], ("", int(self.reached.sum()), self.forwards, self.backwards)]
+        return [
+            Stage(name, len(self.reached) - fell, end[1] - fell, end[2] - forwards, end[3] - backwards)
+            for (name, fell, forwards, backwards), end in zip(self.marks, ends, strict=bool(self.marks))
+        ]
 
     @torch.no_grad()
     def pictures(self, index: Tensor | None = None) -> Tensor:
@@ -168,6 +183,15 @@ class Judged:
 
     def redrawn(self, number: int) -> Judged:
         return Judged(redrawn(self.goal, number), self.ledger, self.index, self.least)
+
+    def enter(self, name: str) -> None:
+        """A part of an ensemble begins (`core/stages.py`)."""
+        self.ledger.mark(name)
+
+    def fallen(self) -> Tensor:
+        """(b,) bool: what has fallen up to now; candidates that wait are judged first."""
+        self.ledger.look()
+        return self.ledger.reached[self.index]
 
     def select(self, index: Tensor) -> Judged:
         return Judged(self.goal.select(index), self.ledger, self.index[index], self.least)

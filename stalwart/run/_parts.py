@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 import stalwart
+from stalwart.core.contracts import Stage
 from stalwart.core.errors import CheckpointError
 from stalwart.store import atomic
 from stalwart.store.checkpoint import load_tensors, save_tensors
@@ -73,6 +74,8 @@ class Part:
     """Whether a gradient was asked for."""
     worst_size: float
     seconds: float
+    stages: tuple[Stage, ...] = ()
+    """What each part of an ensemble did, all radii together."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything as named tensors."""
@@ -83,14 +86,15 @@ class Part:
             "counts": torch.tensor([int(getattr(self, name)) for name in _COUNTS]),
             "worst": torch.tensor([self.worst_size, self.seconds], dtype=torch.float64),
         }
+        if self.stages:
+            kept["stages"] = _bytes([asdict(stage) for stage in self.stages])
         if self.found:
-            targets = json.dumps([atomic.plain(item.target) for item in self.found]).encode()
             kept |= {
                 "place": torch.tensor([[item.level, item.index, item.group] for item in self.found]),
                 "rank": torch.tensor([[item.size, item.loss] for item in self.found], dtype=torch.float64),
                 "clean": torch.stack([item.clean for item in self.found]),
                 "adversarial": torch.stack([item.adversarial for item in self.found]),
-                "targets": torch.tensor(list(targets), dtype=torch.uint8),
+                "targets": _bytes([atomic.plain(item.target) for item in self.found]),
             }
         return kept
 
@@ -103,17 +107,27 @@ class Part:
         """
         found: list[Found] = []
         if "place" in kept:
-            targets = json.loads(bytes(kept["targets"].tolist()))
+            targets = _plain(kept["targets"])
             rows = zip(kept["place"].tolist(), kept["rank"].tolist(), targets, strict=True)
             for row, ((level, index, group), (size, loss), target) in enumerate(rows):
                 pictures = kept["clean"][row], kept["adversarial"][row]
                 found.append(Found(level, size, loss, index, group, *pictures, target))
         forwards, backwards, flat, broken, climbed = kept["counts"].tolist()
         worst, seconds = kept["worst"].tolist()
+        stages = tuple(Stage(**stage) for stage in _plain(kept["stages"])) if "stages" in kept else ()
         return cls(
             kept["positions"], kept["fallen"], kept["size"], tuple(found), forwards, backwards, flat, broken,
-            bool(climbed), worst, seconds,
+            bool(climbed), worst, seconds, stages,
         )  # fmt: skip
+
+
+def _bytes(value: Any) -> Tensor:
+    """Plain values as JSON in a tensor (n,) uint8."""
+    return torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def _plain(kept: Tensor) -> Any:
+    return json.loads(bytes(kept.tolist()))
 
 
 class Shelf:

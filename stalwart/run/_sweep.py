@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from stalwart.core.freeze import frozen
 from stalwart.core.rng import seed_of
 from stalwart.core.shielding import reseed
 from stalwart.core.spelling import spell
+from stalwart.core.stages import together
 from stalwart.core.statistics import wilson
 from stalwart.run._judge import Ledger, conclude, doubts, judge_clean, search, seeks_least, solve
 from stalwart.run._parallel import World
@@ -119,6 +120,7 @@ class Sweep:
             flat=sum(int(ledger.flat) for ledger in ledgers),
             broken=sum(int(ledger.broken) for ledger in ledgers),
             climbed=any(ledger.climbed for ledger in ledgers),
+            stages=together(stage for ledger in ledgers for stage in ledger.stages()),
             worst_size=worst,
             seconds=time.perf_counter() - begun,
         )
@@ -185,6 +187,7 @@ class Sweep:
             "worst_size": max(part.worst_size for part in self.parts),
             "bits": 8,
             "warnings": list(doubts(self.parts)),
+            "stages": [asdict(stage) for stage in together(stage for part in self.parts for stage in part.stages)],
             "per_class": self._per_class(),
             "examples": self._examples(),
         }

@@ -18,6 +18,7 @@ from stalwart.core.device import pick
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.spelling import spell
+from stalwart.core.stages import together
 from stalwart.feed.batches import Batches
 from stalwart.run._judge import Ledger, doubts, eight_bit, judge_clean, search, works_together
 from stalwart.run._parallel import World, joined
@@ -111,6 +112,7 @@ def attack(
         threat=spell(around),
         bits=bits,
         warnings=doubts(ledgers),
+        stages=together(stage for ledger in ledgers for stage in ledger.stages()),
     )
 
 
@@ -289,6 +291,9 @@ class _Job:
             result = sweep.result()
             for warning in result["warnings"]:
                 yield Event("warning", {"message": f"{result['attack']} under {result['threat']}: {warning}"})
+            if result["stages"]:
+                told = ", ".join(f"{stage['name']} {stage['fell']:,}" for stage in result["stages"])
+                yield Event("note", {"message": f"{result['attack']} under {result['threat']} brought down: {told}."})
             name = _name("attack", f"{result['attack']}-{result['threat']}-{self.goal}")
             yield from self._keep(name, result, {**(sweep.pictures() if sweep.found else {}), **sweep.outcomes()})
             if result["robust_accuracy"] < self.lowest.get(result["threat"], (2.0,))[0]:

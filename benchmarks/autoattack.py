@@ -1,0 +1,215 @@
+"""AutoAttack's standard version against independent implementations of its parts, and swift against AutoAttack.
+
+    python benchmarks/autoattack.py                            # the embedded digits
+    python benchmarks/autoattack.py --root DATA --n 128        # DATA holds cifar-10-batches-py
+    python benchmarks/autoattack.py --quick                    # without the peers
+
+The peers' AutoAttack is put together from adv-lib's APGD and targeted APGD, and torchattacks' FAB and Square, with the
+official budgets in the official order, each on the survivors of the one before: 100 steps; 100 steps towards each of 9
+rivals; FAB's 100 steps towards each of 9; 5,000 queries on the course of 10,000. Robust accuracies are of float images
+(`bits=None`), as the peers know no rounding; an image counts for a peer if the model fails on it within ε (1 + 1e-4).
+Passes are counted by a wrapper around the model, per image of the set; seconds are CPU seconds of this process.
+
+adv-lib: `pip install --no-deps adv-lib`. It imports visdom, which it does not need here; an empty module stands in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import stalwart
+from stalwart.core import catalog
+from stalwart.feed.split import open_splits
+
+MUON = "muon(lr=0.24, bias_lr=26.5, head_lr=335, decay=0.001)"
+
+
+TRIED = {
+    "digits-plain": [("linf", 0.06), ("l2", 0.5)],
+    "digits-hardened": [("linf", 0.15), ("l2", 0.8)],
+    "cifar-plain": [("linf", 1 / 255), ("l2", 0.1)],
+    "cifar-hardened": [("linf", 8 / 255), ("l2", 0.5)],
+}
+"""Threats at which a part of the images stands: where all fall, or none, any two attacks agree."""
+
+
+class Counted(nn.Module):
+    """The model, counting images forwards and gradients backwards."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.forwards = self.backwards = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forwards += len(x)
+        logits: Tensor = self.inner(x)
+        if logits.requires_grad:
+            logits.register_hook(self._backward)
+        return logits
+
+    def _backward(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+def train(data: str, model: str, objective: str, epochs: int, folder: Path) -> nn.Module:
+    if data == "digits()":
+        settings = stalwart.Training(epochs=epochs, batch=64, augments=("crop(1)",))
+    else:
+        settings = stalwart.Training(
+            epochs=epochs,
+            batch=500,
+            optimizer=MUON,
+            schedule="triangle(peak=0)",
+            augments=("crop(2)", "altflip()"),
+            val=0.02,
+        )
+    for _ in stalwart.train(data, model, objective=objective, settings=settings, out=folder):
+        pass
+    return stalwart.load(folder / "last")
+
+
+def pictures(data: str, n: int) -> tuple[Tensor, Tensor]:
+    """`n` images, of the test split first; of digits there are too few, and some of training make up the number."""
+    splits = open_splits(catalog.make(data, "data"))
+    examples = [split for split in (splits.test, splits.val, splits.train) if split is not None]
+    samples = [split[i] for split in examples for i in range(min(len(split), n))][:n]
+    x = torch.stack([sample.image for sample in samples]).float() / 255
+    return x, torch.tensor([sample.target for sample in samples])
+
+
+def peers(model: nn.Module, norm: str, epsilon: float) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """The four parts, each a function of images that still stand and their labels."""
+    stand_in = types.ModuleType("visdom")
+    stand_in.Visdom = object  # type: ignore[attr-defined]
+    sys.modules.setdefault("visdom", stand_in)
+    import torchattacks
+    from adv_lib.attacks import apgd, apgd_targeted
+
+    p = math.inf if norm == "linf" else 2.0
+    named = {"linf": "Linf", "l2": "L2"}[norm]
+    fab = torchattacks.FAB(model, norm=named, eps=epsilon, steps=100, multi_targeted=True, n_classes=10)
+    square = torchattacks.Square(model, norm=named, eps=epsilon, n_queries=5000, resc_schedule=False)
+    return {
+        "apgd-ce": lambda x, y: apgd(model, x, y, eps=epsilon, norm=p, n_iter=100, loss_function="ce"),
+        "apgd-t": lambda x, y: apgd_targeted(
+            model, x, y, eps=epsilon, norm=p, n_iter=100, loss_function="dlr", num_targets=9
+        ),
+        "fab-t": fab,
+        "square": square,
+    }
+
+
+def of_peers(model: Counted, x: Tensor, y: Tensor, norm: str, epsilon: float) -> dict[str, Any]:
+    model.forwards = model.backwards = 0
+    begun = time.process_time()
+    with torch.no_grad():
+        stands = model(x).argmax(1) == y
+    stages = []
+    size = catalog.make(f"{norm}({epsilon})", "threats").size
+    for name, attack in peers(model, norm, epsilon).items():
+        live = stands.nonzero().squeeze(1)
+        if not len(live):
+            break
+        before = model.forwards, model.backwards
+        torch.manual_seed(0)
+        found = attack(x[live], y[live]).detach()
+        with torch.no_grad():
+            wrong = model(found).argmax(1) != y[live]
+        inside = (size(found, x[live]) <= epsilon * (1 + 1e-4) + 1e-6) & (found >= 0).flatten(1).all(1)
+        stands[live[wrong & inside & (found <= 1).flatten(1).all(1)]] = False
+        stages.append([name, len(live), len(live) - int(stands.sum()), model.forwards - before[0]])
+        model.zero_grad(set_to_none=True)
+    return row("peers", stands, model, time.process_time() - begun, stages)
+
+
+def of_ours(attack: str, model: Counted, x: Tensor, y: Tensor, norm: str, epsilon: float) -> dict[str, Any]:
+    model.forwards = model.backwards = 0
+    begun = time.process_time()
+    result = stalwart.attack(model, x, y, attack, f"{norm}({epsilon})", bits=None, batch=500)
+    stages = [[stage.name, stage.attacked, stage.fell, stage.forwards] for stage in result.stages]
+    return row(attack, ~result.reached, model, time.process_time() - begun, stages)
+
+
+def row(name: str, stands: Tensor, model: Counted, seconds: float, stages: list[list[Any]]) -> dict[str, Any]:
+    n = len(stands)
+    return {
+        "attack": name,
+        "n": n,
+        "robust": int(stands.sum()),
+        "forwards": model.forwards / n,
+        "backwards": model.backwards / n,
+        "seconds": seconds,
+        "stages": stages,
+        "stands": stands.nonzero().squeeze(1).tolist(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", help="folder with cifar-10-batches-py; without it the embedded digits are used")
+    parser.add_argument("--n", type=int, default=250, help="images")
+    parser.add_argument("--nets", nargs="+", choices=("plain", "hardened"), default=["hardened", "plain"])
+    parser.add_argument("--epochs", type=int, default=None, help="epochs of training")
+    parser.add_argument("--quick", action="store_true", help="without the peers")
+    parser.add_argument("--swift", nargs="+", default=["swift()"], help="spellings to set beside autoattack()")
+    parser.add_argument("--keep", type=Path, help="folder for the trained nets; taken from there if they exist")
+    parser.add_argument("--json", type=Path, help="also write the rows there")
+    arguments = parser.parse_args()
+    cifar = arguments.root is not None
+    data, name = (
+        (f"cifar10(root={arguments.root!r})", "fastnet(widths=(32, 64, 128))")
+        if cifar
+        else ("digits()", "convnet(width=8)")
+    )
+    epochs = arguments.epochs or (1 if cifar else 12)
+    hard = "adversarial(pgd(steps=3, step=0.5), linf(8/255))" if cifar else "adversarial(pgd(steps=7), linf(0.2))"
+    nets = {kind: hard if kind == "hardened" else "clean()" for kind in arguments.nets}
+    x, y = pictures(data, arguments.n)
+    print(
+        f"{data}, {name}, {epochs} epochs, n = {len(x)}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, objective in nets.items():
+            place = (arguments.keep or Path(folder)) / f"{'cifar' if cifar else 'digits'}-{kind}"
+            made = (place / "last").exists()
+            net = stalwart.load(place / "last") if made else train(data, name, objective, epochs, place)
+            model = Counted(net).eval()
+            for norm, epsilon in TRIED[f"{'cifar' if cifar else 'digits'}-{kind}"]:
+                print(f"\n{kind}, {norm} {epsilon:.4g}")
+                runs = [of_ours(attack, model, x, y, norm, epsilon) for attack in (*arguments.swift, "autoattack()")]
+                if not arguments.quick:
+                    runs.append(of_peers(model, x, y, norm, epsilon))
+                whole = runs[len(arguments.swift)]
+                for run in runs:
+                    only = (
+                        len(set(run["stands"]) - set(whole["stands"])),
+                        len(set(whole["stands"]) - set(run["stands"])),
+                    )
+                    print(
+                        f"{run['attack']:34} {run['robust'] / len(x):7.2%} stand; against autoattack() +{only[0]} "
+                        f"−{only[1]}; {run['forwards']:8.1f} forwards ({run['forwards'] / whole['forwards']:.3f}), "
+                        f"{run['backwards']:7.1f} backwards ({run['backwards'] / whole['backwards']:.3f}), "
+                        f"{run['seconds']:.1f} CPU s; {run['stages']}",
+                        flush=True,
+                    )
+                    rows.append({"net": kind, "norm": norm, "epsilon": epsilon, **run})
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
