@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stalwart.core import catalog, screening
-from stalwart.core.contracts import Attack, Detector, Event, Threat
+from stalwart.core.contracts import Attack, Detector, Event, Rendered, Threat
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.joint import Guard
@@ -100,6 +100,8 @@ def detect(
     solvers: list[Attack] = [catalog.make(spelled, "attacks") for spelled in attacks]
     teacher: Attack = catalog.make(fit_attack, "attacks")
     around: Threat = catalog.make(threat, "threats")
+    if isinstance(around, Rendered):
+        raise InputError(f"detect needs a threat that changes pixels, such as linf(8/255). Got {spell(around)}.")
     usual = "apgd(steps=50)" if getattr(around, "p", None) in (2, math.inf) else "pgd(steps=50)"
     climber: Attack = catalog.make(usual if joint is None else joint, "attacks")
     shares = sorted({*radii, 1.0})

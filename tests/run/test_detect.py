@@ -189,6 +189,7 @@ def test_wrong_requests_are_refused_in_one_line(run: Path) -> None:
     for arguments, says in (
         ({"detector": "mahalanobi()"}, "Did you mean"),
         ({"threat": "linf(0.0)"}, "ε > 0"),
+        ({"threat": "patch(0.3)"}, "changes pixels"),
         ({"joint": "cw()"}, "climbs a loss"),
         ({"radii": (2.0,)}, "shares of ε"),
         ({"limit": 5}, "at least 8"),
