@@ -11,7 +11,7 @@ from torch import Tensor
 from stalwart.core import losses
 from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Goal, Threat
-from stalwart.core.least import Nearest, Record, draw_in, exponent
+from stalwart.core.least import Nearest, Record, draw_in, exponent, look
 from stalwart.core.planes import reach
 from stalwart.core.rng import Noise
 
@@ -42,24 +42,24 @@ class deepfool:
         p = exponent(threat, "deepfool", (1, 2, math.inf))
         record, nearest = Record(clean, p), Nearest(p, self.rivals)
         live = torch.arange(len(clean), device=clean.device)
-        origin, aim, total = clean, goal, torch.zeros_like(clean)
-        stuck = torch.zeros_like(live, dtype=torch.bool)
-        for step in range(self.steps + 1):
+        origin, aim = clean, goal
+        record.behind, gap, slope, _ = look(clean, goal, "deepfool", nearest)
+        record.offer(clean, record.behind, live)
+        total = reach(clean, slope, -gap, p)
+        stuck = (total.flatten(1).abs().amax(1) == 0) | (record.behind > 0)
+        for step in range(1, self.steps + 1):
             x = (origin + total * (1 + self.overshoot)).clamp_(0, 1).requires_grad_(step < self.steps)
             rows: Tensor | None = None
             with torch.set_grad_enabled(step < self.steps):
                 gaps = losses.gaps_of(aim(x), "deepfool")
                 margin = losses.margin(gaps).detach()
-                if step == 0:
-                    record.behind = margin
                 record.offer(x.detach(), margin, live)
                 keep = ((margin <= 0) & ~stuck).nonzero().squeeze(1)
                 if step == self.steps or not len(keep):
                     break
                 if len(keep) < len(live):
                     live, origin, aim, total = live[keep], origin[keep], aim.select(keep), total[keep]
-                    if step:
-                        nearest.keep(keep)
+                    nearest.keep(keep)
                     if len(keep) < len(x) / 2:  # a pass of the few alone is cheaper than the backward pass of all
                         x = x.detach()[keep].requires_grad_()
                         gaps = losses.gaps_of(aim(x), "deepfool")

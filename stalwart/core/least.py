@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -77,13 +78,25 @@ class View(NamedTuple):
 
 def look(images: Tensor, goal: Goal, who: str, nearest: Nearest | None = None) -> View:
     """One pass, forward and backward. Without `nearest` the rival is that of the largest gap."""
+    if nearest is None or not nearest.several or len(images) < 2:
+        return _look(images, goal, who, nearest)
+    # Several backward passes of one forward keep all that it remembers to the last: so half of the images at a time.
+    halves = torch.arange(len(images), device=images.device).chunk(2)
+    own = [nearest.part(half) for half in halves]
+    views = [_look(images[half], goal.select(half), who, part) for half, part in zip(halves, own, strict=True)]
+    nearest.join(own)
+    return View(*(torch.cat(values) for values in zip(*views, strict=True)))
+
+
+def _look(images: Tensor, goal: Goal, who: str, nearest: Nearest | None) -> View:
     x = images.detach().requires_grad_()
     with torch.enable_grad():
         verdict = goal(x)
         gaps = losses.gaps_of(verdict, who)
         margin = losses.margin(gaps)
         gap, slope = (margin.detach(), slope_of(margin, x)) if nearest is None else nearest(gaps, x)
-    reached = margin.detach() > 0 if verdict.reached is None else verdict.reached
+    # None: the judge has not looked yet, or nothing is ever enough.
+    reached = torch.zeros_like(margin, dtype=torch.bool) if verdict.reached is None else verdict.reached
     return View(margin.detach(), gap, slope, reached)
 
 
@@ -122,6 +135,22 @@ class Nearest:
     def __init__(self, p: float, rivals: int, columns: Tensor | None = None) -> None:
         self.q, self.rivals, self.columns = balls.dual(p), rivals, columns
         self.norms: Tensor | None = None  # (B, R)
+
+    @property
+    def several(self) -> bool:
+        """Whether the next point costs a backward pass for each of several rivals."""
+        return self.norms is None and (self.rivals if self.columns is None else self.columns.shape[1]) > 1
+
+    def part(self, index: Tensor) -> Nearest:
+        """The same for the samples at `index`, before the first point."""
+        found = Nearest(math.inf, self.rivals, None if self.columns is None else self.columns[index])
+        found.q = self.q
+        return found
+
+    def join(self, parts: Sequence[Nearest]) -> None:
+        """Take up what the parts found at the first point."""
+        self.columns = torch.cat([part.columns for part in parts if part.columns is not None])
+        self.norms = torch.cat([part.norms for part in parts if part.norms is not None])
 
     def keep(self, index: Tensor) -> None:
         """Go on with the samples at `index` alone."""
