@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stalwart.core.contracts import Info, Objects
 from stalwart.core.errors import ContractError
-from stalwart.core.objects import ObjectBatch
+from stalwart.core.objects import ObjectBatch, giou
 
 OVERLAP = 0.5
 """The IoU from which on a box or a mask is of an object."""
@@ -117,6 +118,25 @@ def _best(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Detections]
     labels, index = place % scores.shape[1], place // scores.shape[1]
     order = batched_nms(boxes[index].float(), top.float(), labels, AGAIN)[:most]
     return index[order], Detections(boxes[index[order]], labels[order], top[order])
+
+
+def divergence(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> Tensor:
+    """(B,) over all candidates the sum of how far each class's being there is from what it was, as the KL of yes and
+    no, and of how far the box is, 1 − GIoU, as surely as there was something.
+
+    Args:
+        before, after: boxes (B, A, 4) and logits (B, A, K), as `Finder.candidates` gives them.
+    """
+    (boxes, logits), (moved, other) = before, after
+    missed = logits.sigmoid().amax(2) * (1 - giou(boxes, moved)).clamp_min(0)
+    return binary_divergence(logits, other).flatten(1).sum(1) + missed.sum(1)
+
+
+def binary_divergence(logits: Tensor, other: Tensor) -> Tensor:
+    """The KL divergence of yes and no, element by element."""
+    sure = logits.sigmoid()
+    said = sure * (F.logsigmoid(logits) - F.logsigmoid(other))
+    return said + (1 - sure) * (F.logsigmoid(-logits) - F.logsigmoid(-other))
 
 
 def described(one: Detections | Objects, info: Info, threshold: float = 0.0) -> dict[str, Any]:

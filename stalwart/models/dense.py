@@ -40,7 +40,7 @@ class dense:
     """Pixels of the image, in each direction, to a place of the head's map."""
 
     def build(self, signature: Signature) -> nn.Module:
-        heads = {"semantic": _Semantic, "detection": _Centres}
+        heads = {"semantic": _Semantic, "detection": _Centres, "instance": _Instances}
         if signature.task not in heads:
             raise InputError(f"dense serves the tasks {', '.join(heads)}. Got {signature.task}.")
         return _Dense(self, signature, heads[signature.task])
@@ -169,6 +169,91 @@ class _Centres(nn.Module):
         sides = F.softplus(reach) * (4 * self.stride)
         left, top, right, bottom = sides.unbind(1)
         return torch.stack([x - left, y[:, None] - top, x + right, y[:, None] + bottom], 1)
+
+
+class _Instances(nn.Module):
+    """Centres, boxes, and for each place the weights of a network that draws a mask (CondInst, section 3)."""
+
+    def __init__(self, neck: int, signature: Signature, stride: int) -> None:
+        super().__init__()
+        self.stride, self.first = stride, signature.classes + 4
+        self.centres = _Centres(neck, signature, stride)
+        self.weights = nn.Sequential(_Conv(neck, neck), nn.Conv2d(neck, sum(_LAYERS), 1))
+        self.shared = nn.Sequential(_Conv(neck, neck), nn.Conv2d(neck, _SHARED, 1))
+
+    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        return torch.cat([self.centres(features, size), self.weights(features), self.shared(features)], 1)
+
+    def candidates(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return self.centres.candidates(raw[:, : self.first])
+
+    def peaks(self, raw: Tensor) -> Tensor:
+        return self.centres.peaks(raw[:, : self.first])
+
+    def masks(self, raw: Tensor, index: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (B, n, H, W) of the masks of the candidates at `index` (B, n)."""
+        small = self._drawn(raw.float(), index)
+        if not small.shape[1]:
+            return small.new_zeros(*small.shape[:2], *size)
+        large = F.interpolate(small, scale_factor=float(self.stride), mode="bilinear", align_corners=False)
+        return large[:, :, : size[0], : size[1]]
+
+    def losses(self, raw: Tensor, targets: ObjectBatch) -> Tensor:
+        """(B,) that of the centres and boxes, and of the masks Dice's (CondInst, equation 3) and the cross-entropy.
+
+        Each object's mask is drawn from the three places that are most in its middle.
+        """
+        raw = raw.float()
+        loss = self.centres.losses(raw[:, : self.first], targets)
+        if targets.masks is None or not targets.masks.shape[1]:
+            return loss
+        height, width = raw.shape[2:]
+        near = _gaussians(targets, (height, width), self.stride).flatten(2)  # (B, N, h·w)
+        weight, index = near.topk(min(_PLACES, height * width), 2)  # (B, N, 3)
+        weight = (weight * (weight > 0.1)).flatten(1)
+        logits = self._drawn(raw, index.flatten(1)).flatten(2)  # (B, 3 N, h·w)
+        edge = (0, width * self.stride - targets.masks.shape[3], 0, height * self.stride - targets.masks.shape[2])
+        wanted = F.avg_pool2d(F.pad(targets.masks.float(), edge), self.stride).flatten(2)
+        wanted = wanted.repeat_interleave(index.shape[2], 1)
+        p = logits.sigmoid()
+        dice = 1 - (2 * (p * wanted).sum(2) + 1) / (p.square().sum(2) + wanted.square().sum(2) + 1)
+        wrong = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        miss = dice + wrong.mean(2)
+        drawn: Tensor = (miss * weight).sum(1) / weight.sum(1).clamp_min(1e-6)
+        return loss + 2 * drawn
+
+    def _drawn(self, raw: Tensor, index: Tensor) -> Tensor:
+        """Logits (B, n, h, w): each place's own network, applied to the shared features and to how far away, in halves
+        of the place's own box, a pixel is from it."""
+        height, width = raw.shape[2:]
+        boxes = self.candidates(raw)[0].gather(1, index[..., None].expand(-1, -1, 4))
+        half = ((boxes[..., 2:] - boxes[..., :2]) / 2).clamp_min(self.stride)  # (B, n, 2)
+        x, y = (torch.arange(side, device=raw.device) for side in (width, height))
+        across = (x - (index % width)[..., None]) * self.stride / half[..., :1]  # (B, n, w)
+        down = (y - (index // width)[..., None]) * self.stride / half[..., 1:]  # (B, n, h)
+        weights = raw[:, self.first : -_SHARED].flatten(2).transpose(1, 2)
+        chosen = weights.gather(1, index[..., None].expand(-1, -1, weights.shape[2]))
+        layers = zip(torch.split(chosen, _LAYERS, 2), _INPUTS, strict=True)
+        first, second, third = (part.view(*index.shape, -1, inputs + 1) for part, inputs in layers)
+        # The first layer's inputs are the shared features, and how far to the right and below a pixel is.
+        seen: Tensor = torch.einsum("bnoi,bihw->bnohw", first[..., :_SHARED], raw[:, -_SHARED:])
+        seen = seen + first[..., _SHARED, None, None] * across[:, :, None, None, :]
+        seen = seen + first[..., _SHARED + 1, None, None] * down[:, :, None, :, None]
+        seen = F.relu(seen + first[..., -1, None, None])
+        for layer, active in ((second, True), (third, False)):
+            seen = torch.einsum("bnoi,bnihw->bnohw", layer[..., :-1], seen) + layer[..., -1, None, None]
+            seen = F.relu(seen) if active else seen
+        return seen.squeeze(2)
+
+
+_SHARED = 8
+"""Mask features, and channels of the networks that draw."""
+_INPUTS = (_SHARED + 2, _SHARED, _SHARED)
+"""Inputs of their three layers."""
+_LAYERS = [(_SHARED + 2 + 1) * _SHARED, (_SHARED + 1) * _SHARED, _SHARED + 1]
+"""Weights and biases of the same: 169 together, as in the paper."""
+_PLACES = 3
+"""Places that learn an object's mask."""
 
 
 def _gaussians(targets: ObjectBatch, size: tuple[int, int], stride: int) -> Tensor:

@@ -13,8 +13,8 @@ from stalwart.core.coco import CocoMetric
 from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError, nearest
-from stalwart.core.finding import OVERLAP, Detections, described, finder_of, surest
-from stalwart.core.objects import ObjectBatch, giou, iou, move, stack
+from stalwart.core.finding import OVERLAP, Detections, described, divergence, finder_of, surest
+from stalwart.core.objects import ObjectBatch, iou, move, stack
 
 Kind = Literal["untargeted", "vanish", "fabricate", "mislabel"]
 KINDS: tuple[Kind, ...] = ("untargeted", "vanish", "fabricate", "mislabel")
@@ -51,16 +51,9 @@ class detection:
         return finder_of(model).losses(model(images), targets)
 
     def divergence(self, model: nn.Module, images: Tensor, others: Tensor) -> Tensor:
-        """(B,) over all candidates the sum of how far each class's being there is from what it was, as the KL of yes
-        and no, and of how far the box is, 1 − GIoU, as surely as there is something."""
+        """(B,) of all candidates, `core/finding.py`."""
         finder = finder_of(model)
-        boxes, logits = finder.candidates(model(images))  # (B, A, 4), (B, A, K)
-        moved, other = finder.candidates(model(others))
-        sure = logits.sigmoid()
-        said = sure * (F.logsigmoid(logits) - F.logsigmoid(other))
-        denied = (1 - sure) * (F.logsigmoid(-logits) - F.logsigmoid(-other))
-        missed = sure.amax(2) * (1 - giou(boxes, moved)).clamp_min(0)
-        return (said + denied).flatten(1).sum(1) + missed.sum(1)
+        return divergence(finder.candidates(model(images)), finder.candidates(model(others)))
 
     @torch.no_grad()
     def predict(self, model: nn.Module, images: Tensor) -> list[Detections]:

@@ -41,6 +41,7 @@ TASKS = {
     "classification": ("digits()", "convnet()"),
     "semantic": ("shapes(target='semantic', train=8, size=32)", "dense(width=4, neck=8, depth=1)"),
     "detection": ("shapes(train=8, size=32)", "dense(width=4, neck=8, depth=1)"),
+    "instance": ("shapes(train=8, size=32)", "dense(width=4, neck=8, depth=1)"),
 }
 """For each task data and a model; a new one is checked the day its file appears."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stalwart.core import catalog
 from stalwart.core.contracts import Objects, Signature
 from stalwart.core.errors import InputError
-from stalwart.core.finding import finder_of
+from stalwart.core.finding import finder_of, masker_of
 from stalwart.core.objects import stack
 from stalwart.models.dense import _gaussians
 
@@ -36,6 +39,12 @@ def test_outputs_have_the_images_size(size: tuple[int, int], stride: int, channe
     boxes, logits = finder_of(model).candidates(raw)
     assert boxes.shape == (2, raw.shape[2] * raw.shape[3], 4)
     assert logits.shape == (*boxes.shape[:2], 3)
+
+    model = build("instance", size=size, channels=channels, stride=stride)
+    raw = model(images)
+    masker = masker_of(model)
+    assert [part.shape for part in masker.candidates(raw)] == [boxes.shape, logits.shape]
+    assert masker.masks(raw, torch.tensor([[0, 3], [1, 1]]), size).shape == (2, 2, *size)
 
 
 def test_a_task_that_it_does_not_serve_is_named() -> None:
@@ -96,3 +105,54 @@ def test_centres_stand_at_exactly_one() -> None:
     rows, columns = near[0].flatten(1).argmax(1) // 28, near[0].flatten(1).argmax(1) % 28
     assert rows.tolist() == [9, 0, 17]
     assert columns.tolist() == [6, 0, 26]
+
+
+def test_each_place_draws_with_its_own_network() -> None:
+    torch.manual_seed(1)
+    head: Any = masker_of(build("instance"))
+    raw = torch.randn(2, 3 + 4 + 169 + 8, 5, 6)
+    index = torch.tensor([[7, 29], [0, 13]])
+    drawn = head._drawn(raw, index)
+    boxes = head.candidates(raw)[0]
+    for row in range(2):
+        for number, place in enumerate(index[row].tolist()):
+            down, across = divmod(place, 6)
+            left, top, right, bottom = boxes[row, place].tolist()
+            x = (torch.arange(6.0) - across) * 2 / max((right - left) / 2, 2)
+            y = (torch.arange(5.0) - down) * 2 / max((bottom - top) / 2, 2)
+            seen = torch.cat([raw[row, -8:], x.expand(1, 5, 6), y[:, None].expand(1, 5, 6)])[None]
+            weights = raw[row, 7:176, down, across]
+            for inputs, outputs in ((10, 8), (8, 8), (8, 1)):
+                own, weights = (
+                    weights[: (inputs + 1) * outputs].view(outputs, inputs + 1),
+                    weights[(inputs + 1) * outputs :],
+                )
+                seen = F.conv2d(seen, own[:, :-1, None, None], own[:, -1])
+                seen = F.relu(seen) if outputs > 1 else seen
+            torch.testing.assert_close(drawn[row, number], seen[0, 0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_loss_of_masks_is_each_images_own_and_least_for_the_right_ones() -> None:
+    head: Any = masker_of(build("instance"))
+    boxes, labels = torch.tensor([[4.0, 6, 20, 30], [30, 2, 50, 14]]), torch.tensor([0, 2])
+    masks = torch.zeros(2, 40, 56, dtype=torch.bool)
+    masks[0, 6:30, 4:20] = True
+    masks[1, 2:14, 30:50] = True
+    two, none = Objects(boxes, labels, masks), Objects(boxes[:0], labels[:0], masks[:0])
+    torch.manual_seed(2)
+    raw = torch.randn(2, 7 + 169 + 8, 20, 28)
+    together = head.losses(raw, stack([two, none]))
+    for row, objects in enumerate([two, none]):
+        torch.testing.assert_close(head.losses(raw[row : row + 1], stack([objects])), together[row : row + 1])
+    # Networks that give their first feature, which says for every pixel whether it is the first object's or not.
+    first = stack([Objects(boxes[:1], labels[:1], masks[:1])])
+    raw = torch.zeros(1, 7 + 169 + 8, 20, 28)
+    raw[:, 7], raw[:, 7 + 11] = 1.0, -1.0  # the first layer: +f and −f
+    raw[:, 7 + 88], raw[:, 7 + 88 + 10] = 1.0, 1.0
+    raw[:, 7 + 160], raw[:, 7 + 161] = 1.0, -1.0
+    losses = []
+    for sign in (20.0, -20.0):
+        raw[:, -8] = sign * (2 * F.avg_pool2d(masks[:1].float(), 2) - 1)
+        losses.append(float(head.losses(raw, first) - head.centres.losses(raw[:, :7], first)))
+    assert losses[0] < 1e-3
+    assert losses[1] > 10
