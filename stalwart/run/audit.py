@@ -40,6 +40,9 @@ class Audit:
     attack: str
     threat: str
     seed: int
+    forwards: int
+    """Images passed forwards by all attacks together."""
+    backwards: int
     seconds: float
 
     @property
@@ -134,7 +137,10 @@ def _steps(
         ledger = Ledger(pixels, adapter.goal(model, targets, goal), around, bits)
         wrong = judge_clean(ledger)
         search(ledger, solver, seed)
-        case = Case(model, pixels, targets, adapter, around, solver, goal, seed, bits, ledger.reached.clone())
+        case = Case(
+            model, pixels, targets, adapter, around, solver, goal, seed, bits, ledger.reached.clone(),
+            forwards=ledger.forwards, backwards=ledger.backwards,
+        )  # fmt: skip
         for check in structure.look(case):
             checks.append(check)
             yield check
@@ -155,6 +161,8 @@ def _steps(
         attack=spell(solver),
         threat=spell(around),
         seed=seed,
+        forwards=case.forwards,
+        backwards=case.backwards,
         seconds=time.perf_counter() - begun,
     )
 
@@ -226,6 +234,8 @@ def summary(found: Audit) -> dict[str, Any]:
         "robust_accuracy": found.robust_accuracy,
         "lowest": found.lowest,
         "interval": wilson(standing, found.n),
+        "forwards": found.forwards,
+        "backwards": found.backwards,
         "seconds": found.seconds,
         "checks": [asdict(check) for check in found.checks],
     }

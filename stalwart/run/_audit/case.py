@@ -50,6 +50,9 @@ class Case:
     """(B,) bool: what the audited attack had brought down."""
     fallen: Tensor = field(init=False)
     """(B,) bool: what anything has brought down."""
+    forwards: int = 0
+    """Images passed forwards by attacks so far, the audited one's own included."""
+    backwards: int = 0
 
     def __post_init__(self) -> None:
         self.fallen = self.reached.clone()
@@ -104,6 +107,8 @@ class Case:
         if model is not None:
             solver = _Elsewhere(solver, model)
         search(ledger, solver, self.seed if seed is None else seed)
+        self.forwards += ledger.forwards
+        self.backwards += ledger.backwards
         found[index] = ledger.reached
         if keep:
             self.fallen |= found
