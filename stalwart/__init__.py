@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stalwart.run.audit import audit as audit
     from stalwart.run.audit import audit_run as audit_run
     from stalwart.run.certify import certify as certify
+    from stalwart.run.check_data import check_data as check_data
     from stalwart.run.corruptions import corruptions as corruptions
     from stalwart.run.detect import detect as detect
     from stalwart.run.evaluate import evaluate as evaluate
@@ -40,6 +41,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "audit_run": ("stalwart.run.audit", "audit_run"),
     "certify": ("stalwart.run.certify", "certify"),
     "check": ("stalwart.core.checks", None),
+    "check_data": ("stalwart.run.check_data", "check_data"),
     "corruptions": ("stalwart.run.corruptions", "corruptions"),
     "detect": ("stalwart.run.detect", "detect"),
     "evaluate": ("stalwart.run.evaluate", "evaluate"),
@@ -59,6 +61,7 @@ __all__ = [
     "audit_run",
     "certify",
     "check",
+    "check_data",
     "corruptions",
     "detect",
     "evaluate",

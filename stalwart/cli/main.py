@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import stalwart
-from stalwart.cli import look, training, work
+from stalwart.cli import data, look, training, work
 from stalwart.cli.console import err
 from stalwart.core.errors import StalwartError
 from stalwart.core.memory import keep_memory
@@ -123,6 +123,7 @@ app.command(
         'stalwart detect runs/a --detector "density()" --ood "folder(\'other/\')"',
     ),
 )(work.detect)
+app.add_typer(data.app)
 app.command("report", epilog=_epilog("stalwart report runs/a", "stalwart report runs/plain runs/hard"))(work.report)
 
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from stalwart.cli import corrupted, defences
+from stalwart.cli import checked, corrupted, defences
 from stalwart.cli.figures import number, seconds, share
 
 if TYPE_CHECKING:  # importing it at run time would import PyTorch
@@ -88,6 +88,10 @@ class Screen:
             self.console.print(_prediction_table(self._predictions))
             self._results = []  # the table says it all, and warnings told of what was skipped
         for values in self._results:
+            if values.get("kind") == "data":
+                for table in checked.tables(values):
+                    self.console.print(table)
+                continue
             if values.get("kind") == "corruptions":
                 for table in corrupted.tables(values):
                     self.console.print(table)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stalwart.core.contracts import Examples, Info, Sample, Source
+from stalwart.core.contracts import Examples, Info, Inspected, Sample, Source, Trouble
 from stalwart.core.errors import DataError, InputError
 from stalwart.core.rng import generator
 
@@ -75,6 +75,12 @@ class Subset:
 
     def __getitem__(self, index: int) -> Sample:
         return self.examples[self.index[index]]
+
+    def inspect(self, index: int) -> tuple[Sample, Sequence[Trouble]]:
+        """As `Inspected` has it; of examples that do not tell, nothing is odd."""
+        place = self.index[index]
+        whole = self.examples
+        return whole.inspect(place) if isinstance(whole, Inspected) else (whole[place], ())
 
     def arrays(self) -> tuple[Tensor, Sequence[Any]] | None:
         whole = self.examples.arrays()

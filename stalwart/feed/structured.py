@@ -200,12 +200,12 @@ def numbers(value: Any, count: int | None, key: str, where: str) -> list[float]:
     Raises:
         DataError: something else came.
     """
-    what = "numbers" if count is None else f"{count} numbers"
+    what = "finite numbers" if count is None else f"{count} finite numbers"
     if not isinstance(value, list) or (count is not None and len(value) != count):
         raise DataError(f"{where}: expected {key!r} as a list of {what}. Got {shown(value)}.")
     for item in value:
         if type(item) not in (int, float) or not abs(item) < 1e15:  # NaN is not below anything
-            raise DataError(f"{where}: expected {key!r} as finite {what}. Got {shown(item)}.")
+            raise DataError(f"{where}: expected {key!r} as {what}. Got {shown(item)}.")
     return [float(item) for item in value]
 
 

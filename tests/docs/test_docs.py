@@ -89,7 +89,7 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(HOUSE)))
 def test_spellings_in_left_out_commands_can_be_read(page: Path) -> None:
     """Blocks that are not run must at least name commands that exist."""
-    known = {command.name for command in app.registered_commands}
+    known = {part.name or part.typer_instance.info.name for part in app.registered_commands + app.registered_groups}
     for block in blocks(page):
         if block.language in ("bash", "console"):
             for command in commands(block):

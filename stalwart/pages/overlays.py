@@ -1,0 +1,81 @@
+"""Pictures with what is labelled on them: boxes with names, coloured masks."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from stalwart.core.contracts import Objects
+from stalwart.pages.html import clean
+
+LONGEST = 288
+"""Pixels of a drawn picture's longer side."""
+MOST_NAMES = 12
+"""Objects whose names are written beside their boxes at most; more would hide the picture."""
+_FIRST = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#eab308", "#ec4899", "#06b6d4", "#84cc16")
+
+_Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def colour(index: int) -> str:
+    """A class's colour as #rrggbb, the same everywhere."""
+    if index < len(_FIRST):
+        return _FIRST[index]
+    red, green, blue = colorsys.hls_to_rgb(index * 0.61803398875 % 1, 0.55 if index % 2 else 0.45, 0.75)
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+
+
+def drawn(image: Tensor, target: Any, names: Sequence[str]) -> Tensor:
+    """uint8 (3, h, w): the picture at `LONGEST` pixels with its objects or its index mask on it.
+
+    Args:
+        image: (C, H, W) uint8.
+        target: objects, an index mask (H, W), or anything else, of which nothing is drawn.
+        names: of the classes.
+    """
+    height, width = image.shape[1:]
+    scale = LONGEST / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+    way = Image.Resampling.NEAREST if scale > 3 else Image.Resampling.BILINEAR
+    picture = Image.fromarray(pixels).resize(size, way)
+    if isinstance(target, Objects):
+        _objects(picture, target, names, (size[0] / width, size[1] / height))
+    elif isinstance(target, Tensor) and target.ndim == 2:
+        picture = _indices(picture, target, len(names))
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _objects(picture: Image.Image, objects: Objects, names: Sequence[str], scale: tuple[float, float]) -> None:
+    draw = ImageDraw.Draw(picture)
+    for place, label in enumerate(objects.labels.tolist()):
+        if objects.masks is not None:
+            area = Image.fromarray(objects.masks[place].numpy()).resize(picture.size, Image.Resampling.NEAREST)
+            faint = area.convert("L").point(lambda level: 115 if level else 0)
+            picture.paste(colour(label), (0, 0), faint)
+    font = ImageFont.load_default(11)
+    for place, (box, label) in enumerate(zip(objects.boxes.tolist(), objects.labels.tolist(), strict=True)):
+        left, top, right, bottom = (value * scale[axis % 2] for axis, value in enumerate(box))
+        crowd = objects.crowd is not None and bool(objects.crowd[place])
+        draw.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=colour(label),
+                       width=1 if crowd else 2)  # fmt: skip
+        if len(objects) <= MOST_NAMES:
+            text = clean(names[label] if label < len(names) else "?", 24) + (" (crowd)" if crowd else "")
+            around = draw.textbbox((left + 2, max(top - 13, 0)), text, font=font)
+            draw.rectangle((around[0] - 2, around[1] - 1, around[2] + 2, around[3] + 1), fill=colour(label))
+            draw.text((left + 2, max(top - 13, 0)), text, fill="white", font=font)
+
+
+def _indices(picture: Image.Image, mask: Tensor, classes: int) -> Image.Image:
+    """Colours of the classes half over the picture; pixels that count for nothing are dark."""
+    table = np.zeros((256, 3), dtype=np.uint8)
+    for index in range(min(classes, 256)):
+        table[index] = [int(colour(index)[at : at + 2], 16) for at in (1, 3, 5)]
+    coloured: _Pixels = table[mask.clamp(0, 255).to(torch.uint8).numpy()]
+    return Image.blend(picture, Image.fromarray(coloured).resize(picture.size, Image.Resampling.NEAREST), 0.55)
