@@ -162,6 +162,8 @@ def main() -> None:
     parser.add_argument("--root", help="folder with cifar-10-batches-py; without it the embedded digits are used")
     parser.add_argument("--n", type=int, default=250, help="images")
     parser.add_argument("--nets", nargs="+", choices=("plain", "hardened"), default=["hardened", "plain"])
+    parser.add_argument("--norms", nargs="+", choices=("linf", "l2"), default=["linf", "l2"])
+    parser.add_argument("--run", type=Path, help="attack this run's last checkpoint, as the hardened net")
     parser.add_argument("--epochs", type=int, default=None, help="epochs of training")
     parser.add_argument("--quick", action="store_true", help="without the peers")
     parser.add_argument("--swift", nargs="+", default=["swift()"], help="spellings to set beside autoattack()")
@@ -170,9 +172,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cifar = arguments.root is not None
     data, name = (
-        (f"cifar10(root={arguments.root!r})", "fastnet(widths=(32, 64, 128))")
-        if cifar
-        else ("digits()", "convnet(width=8)")
+        (f"cifar10(root={arguments.root!r})", "fastnet(widths=(32, 64, 128))") if cifar else ("digits()", "convnet()")
     )
     epochs = arguments.epochs or (1 if cifar else 12)
     hard = "adversarial(pgd(steps=3, step=0.5), linf(8/255))" if cifar else "adversarial(pgd(steps=7), linf(0.2))"
@@ -184,11 +184,13 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for kind, objective in nets.items():
-            place = (arguments.keep or Path(folder)) / f"{'cifar' if cifar else 'digits'}-{kind}"
+            place = arguments.run or (arguments.keep or Path(folder)) / f"{'cifar' if cifar else 'digits'}-{kind}"
             made = (place / "last").exists()
             net = stalwart.load(place / "last") if made else train(data, name, objective, epochs, place)
             model = Counted(net).eval()
             for norm, epsilon in TRIED[f"{'cifar' if cifar else 'digits'}-{kind}"]:
+                if norm not in arguments.norms:
+                    continue
                 print(f"\n{kind}, {norm} {epsilon:.4g}")
                 runs = [of_ours(attack, model, x, y, norm, epsilon) for attack in (*arguments.swift, "autoattack()")]
                 if not arguments.quick:
