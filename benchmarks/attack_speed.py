@@ -9,8 +9,9 @@ same images in the same batches with the same number of steps, in turns (A B C D
 median of the turns is printed. Passes are counted by a wrapper around the model, not by the libraries. All are judged
 alike in fp32: attacks within ε by the accuracy left on their images, rounded to 8 bits and cut to the threat; attacks
 for the smallest change by the median size over all images that were right, a failure counting as infinite. Ours
-includes that judging in its time, the others do not. A library that is not installed, or that fails, says so in its
-row. The peers: pip install "stalwart[bench]", and without their pinned companions: pip install --no-deps torchattacks.
+judges within its time; for the others the time of the clean verdict and of that judging stands beside theirs, and the
+ratio is of the sums. A library that is not installed, or that fails, says so in its
+row. The peers: pip install "stalwart[bench]", and without their companions pip install --no-deps torchattacks adv-lib.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ class Bench:
         return self._batched(lambda x, y: attack(x, y))
 
     def advlib(self, name: str, **options: Any) -> Attack:
-        if importlib.util.find_spec("visdom") is None:  # it plots with it, and imports it whether it plots or not
+        if (
+            "visdom" not in sys.modules and importlib.util.find_spec("visdom") is None
+        ):  # it plots with it, and imports it whether it plots or not
             sys.modules["visdom"] = types.ModuleType("visdom")
             sys.modules["visdom"].Visdom = object  # type: ignore[attr-defined]
         attack = getattr(importlib.import_module("adv_lib.attacks"), name)
@@ -220,6 +223,8 @@ class Measured:
     """One library at one row."""
 
     seconds: list[float] = field(default_factory=list)
+    judging: list[float] = field(default_factory=list)
+    """The same for the verdicts on the clean images and on those found, which ours gives by itself."""
     forwards: float = 0.0
     backwards: float = 0.0
     found: float = 0.0
@@ -268,7 +273,9 @@ def measure(net: nn.Module, row: Row, bench: Bench, x: Tensor, y: Tensor, turns:
                 continue
             result.seconds.append(time.process_time() - begun)
             result.forwards, result.backwards = bench.model.forwards / len(x), bench.model.backwards / len(x)
+            begun = time.process_time()
             result.found, result.succeeded = judged(net, row, bench, x, adversarial.detach().float(), y)
+            result.judging.append(0.0 if library == "stalwart" else time.process_time() - begun)
             net.zero_grad(set_to_none=True)
     return results
 
@@ -317,7 +324,7 @@ def show(name: str, row: Row, results: dict[str, Measured]) -> list[dict[str, An
     ours = statistics.median(results["stalwart"].seconds)
     what = "median size" if row.least else "robust acc."
     print(f"\n{name}: {row.ours}, L{row.p:g}")
-    print(f"{'':14}{'CPU s':>9}{'ratio':>8}{'forwards':>10}{'backwards':>11}{what:>13}{'success':>10}")
+    print(f"{'':14}{'CPU s':>9}{'judging':>9}{'ratio':>8}{'forwards':>10}{'backwards':>11}{what:>13}{'success':>10}")
     records = []
     for library, result in results.items():
         record: dict[str, Any] = {"row": name, "library": library}
@@ -325,15 +332,15 @@ def show(name: str, row: Row, results: dict[str, Measured]) -> list[dict[str, An
             print(f"{library:14} {result.failed}")
             records.append(record | {"failed": result.failed})
             continue
-        seconds = statistics.median(result.seconds)
+        seconds, judging = statistics.median(result.seconds), statistics.median(result.judging)
         print(
-            f"{library:14}{seconds:9.3f}{seconds / ours:8.2f}{result.forwards:10.2f}{result.backwards:11.2f}"
-            f"{result.found:13.4f}{result.succeeded:10.3f}",
+            f"{library:14}{seconds:9.3f}{judging:9.3f}{(seconds + judging) / ours:8.2f}"
+            f"{result.forwards:10.2f}{result.backwards:11.2f}{result.found:13.4f}{result.succeeded:10.3f}",
             flush=True,
         )
         records.append(
             record
-            | {"seconds": seconds, "forwards": result.forwards, "backwards": result.backwards}
+            | {"seconds": seconds, "judging": judging, "forwards": result.forwards, "backwards": result.backwards}
             | {"found": result.found, "success": result.succeeded}
         )
     return records

@@ -74,7 +74,7 @@ class fmn:
 
 
 def _extent(bound: Tensor, p: float, entries: int) -> Tensor:
-    """(B,) about the Euclidean length of a change of norm `bound`: half of what the whole ball of L∞ reaches to."""
+    """(B,) the Euclidean length of the longest change of norm `bound`."""
     if p == 0:
         return torch.ones_like(bound)
-    return bound * math.sqrt(entries) / 2 if p == math.inf else bound
+    return bound * math.sqrt(entries) if p == math.inf else bound
