@@ -45,3 +45,8 @@ def pairs(*threats: str) -> list[tuple[str, str]]:
         for attack, only in served.items()
         if only is None or threat.partition("(")[0] in only
     ]
+
+
+def objectives() -> list[str]:
+    """Every objective of the catalog that needs no more than its name; `distil` needs a teacher, and has its tests."""
+    return [name for name in catalog.names("objectives") if name != "distil"]

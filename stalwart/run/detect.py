@@ -20,7 +20,6 @@ from stalwart.core.freeze import frozen
 from stalwart.core.joint import Guard
 from stalwart.core.rng import generator
 from stalwart.core.spelling import spell
-from stalwart.core.statistics import wilson
 from stalwart.run._evasion import Joint, evasions
 from stalwart.run._judge import seeks_least
 from stalwart.run._negatives import Negatives, negatives
@@ -366,11 +365,9 @@ def said(entry: Mapping[str, Any]) -> str:
             f" An attacker who knows it passes model and detector on {passed:.0%} of {n} images (the model alone falls "
             f"on {alone:.0%}): "
         )
-        low, high = last["interval"]
-        least = wilson(round(alone * n), n)[0]
         if alone == 0:
             text += "there was nothing to defend against."
-        elif high >= least or low > 0.9 * alone:
+        elif passed >= 0.9 * alone:
             text += "the detector is bypassed."
         elif passed > 0.5 * alone:
             text += "the detector is bypassed for most images."

@@ -64,7 +64,7 @@ DENSE = ("adversarial(attack=pgd(steps=2))", "trades(attack=pgd(steps=2))", "awp
 
 @pytest.mark.parametrize(
     ("objective", "task"),
-    [(f"{name}()", "classification") for name in catalog.names("objectives")]
+    [(f"{name}()", "classification") for name in cheap.objectives()]
     + [(objective, task) for objective in DENSE for task in ("semantic", "detection")],
 )
 def test_objectives(objective: str, task: str) -> None:

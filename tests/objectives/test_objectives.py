@@ -6,6 +6,7 @@ import copy
 import math
 from typing import Any
 
+import cheap
 import pytest
 import torch
 import torch.nn.functional as F
@@ -287,9 +288,9 @@ def test_awp_leaves_frozen_parameters_alone() -> None:
 
 
 def test_the_halves_are_contracts() -> None:
-    hardening = {name for name in catalog.names("objectives") if isinstance(make(f"{name}()"), Hardening)}
+    hardening = {name for name in cheap.objectives() if isinstance(make(f"{name}()"), Hardening)}
     assert hardening == {"adversarial", "fast", "fgm", "free", "mart", "trades"}
-    assert [name for name in catalog.names("objectives") if isinstance(make(f"{name}()"), Joint)] == ["awp"]
+    assert [name for name in cheap.objectives() if isinstance(make(f"{name}()"), Joint)] == ["awp"]
 
 
 # ---------------------------------------------------------------- a course of the radius
