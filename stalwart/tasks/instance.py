@@ -50,9 +50,10 @@ class instance:
         Raises:
             InputError: objects without masks.
         """
-        if any(one.masks is None for one in targets):
+        if any(one.masks is None and len(one) for one in targets):
             raise InputError("instance needs objects with masks. Got boxes alone, which detection() takes.")
-        return stack(targets)
+        none = torch.zeros(0, 1, 1, dtype=torch.bool)
+        return stack([replace(one, masks=none) if one.masks is None else one for one in targets])
 
     def loss(self, model: nn.Module, images: Tensor, targets: ObjectBatch, *, smoothing: float = 0.0) -> Tensor:
         """(B,) the model's own loss, deterministic and image by image. `smoothing` has no meaning here.

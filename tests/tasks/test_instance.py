@@ -19,6 +19,7 @@ from stalwart.core.contracts import Info, Objects
 from stalwart.core.errors import ContractError, InputError
 from stalwart.core.finding import Detections
 from stalwart.core.objects import ObjectBatch, stack
+from stalwart.core.places import affine
 from stalwart.tasks.instance import instance
 
 INFO = Info("made", ("cat", "dog", "owl"), "unknown", "made")
@@ -109,6 +110,15 @@ def test_one_object_or_none_has_nobody_to_swallow() -> None:
         assert bool(instance().goal(said((logits, LEFT)), truth())(images).reached) == spoilt
 
 
+def test_an_image_without_objects_needs_no_masks() -> None:
+    none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    moved = affine(2, "cpu", dx=2.0)
+    for batch, count in (([none, truth(LEFT).of(0)], 1), ([none, none], 0)):
+        targets = instance().move(instance().collate(batch), moved, SIZE)
+        assert targets.masks is not None
+        assert targets.masks.shape == (2, count, *SIZE)
+
+
 def test_batch_mates_do_not_matter() -> None:
     one, other = said((CAT, LEFT), (DOG, RIGHT)), said((CAT, BOTH), (NOBODY, THIRD))
     both = Said(
@@ -155,7 +165,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match="no targeted"):
         instance().goal(model, truth(), wanted=1)
     with pytest.raises(InputError, match="boxes alone"):
-        instance().collate([Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))])
+        instance().collate([Objects(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64))])
     with pytest.raises(InputError, match=r"size \(8, 8\)"):
         instance().goal(model, truth(LEFT))(torch.rand(1, 3, 8, 8))
     with pytest.raises(ContractError, match="masks"):
