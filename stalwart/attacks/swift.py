@@ -30,12 +30,12 @@ class swift:
     anywhere (after Liu et al., "Practical evaluation of adversarial robustness via adaptive auto attack", CVPR 2022).
 
     Budget for a sample that stands to the end, forwards and backwards each: 26 for the first run, 1 and 9 for the
-    order, then `steps` + 1 for each of `targets` + 1 runs: 26 + 9 + 6 · 36 ≈ 250 by default, where AutoAttack's
+    order, then `steps` + 1 for each of `targets` + 1 runs: 26 + 9 + 6 · 46 ≈ 310 by default, where AutoAttack's
     standard version spends 1,919 backwards and 7,000 forwards or more. It is a quick figure, not an AutoAttack one;
     `confirm` hands what stands to AutoAttack itself, and then the figure is at least as strong.
     """
 
-    steps: Annotated[int, at_least(1)] = 35
+    steps: Annotated[int, at_least(1)] = 45
     """Steps of each run after the first."""
     targets: Annotated[int, at_least(1)] = 5
     """Rivals that a sample is pushed towards, nearest first."""
