@@ -185,6 +185,9 @@ ROWS = {
         "art": lambda b: b.art("CarliniL2Method", binary_search_steps=9, max_iter=20),
         "adv-lib": lambda b: b.advlib("carlini_wagner_l2", binary_search_steps=9, max_iterations=20),
     }, p=2, least=True),
+    "cw_short": Row("cw(searches=1, steps=8, rivals=3)", {  # beside the peer that stops early
+        "torchattacks": lambda b: b.torchattacks("CW", steps=180),
+    }, p=2, least=True),
     "deepfool": Row("deepfool(steps=50)", {
         "torchattacks": lambda b: b.torchattacks("DeepFool", steps=50),
         "foolbox": lambda b: b.foolbox("L2DeepFoolAttack", steps=50),
