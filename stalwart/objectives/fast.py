@@ -20,8 +20,8 @@ class fast:
     Wong, Rice and Kolter, "Fast is better than free: revisiting adversarial training" (ICLR 2020), algorithm 3.
     It can fall into catastrophic overfitting: the model learns to be right at one step's end and wrong everywhere
     else, and robustness to PGD drops to nothing within an epoch. So `attack` watches the validation images each
-    epoch, the trainer says when they fall, and the best checkpoint is one from before. `align` prevents it, at the
-    price of two gradients that are themselves differentiated: about three times the time.
+    epoch, the trainer says when they fall, and the best checkpoint is one from before. `align` is to prevent it, at the
+    price of two gradients that are themselves differentiated: about twice the time.
     """
 
     threat: Threat = "linf(8/255)"  # type: ignore[assignment]
