@@ -17,6 +17,7 @@ from stalwart.core.rng import seed_of
 from stalwart.core.spelling import spell
 from stalwart.core.statistics import wilson
 from stalwart.run._judge import Ledger, judge_clean, search
+from stalwart.run._progress import progress
 
 WEIGHTS = (1.0, 0.3, 3.0)
 """Weights of the detector's part in the summed loss; what stands after one is attacked with the next."""
@@ -165,8 +166,5 @@ def evasions(joint: Joint, images: Tensor, labels: Tensor, batch: int, before: i
     for first in range(0, len(images), batch):
         part = slice(first, first + batch)
         joint.add(images[part], labels[part])
-        done = min(first + batch, len(images))
-        rate = done / (time.perf_counter() - begun)
-        values = {"done": before + done, "total": total, "unit": "images", "rate": rate}
-        yield Event("progress", {**values, "left_s": (total - before - done) / rate})
+        yield progress(min(first + batch, len(images)), total, begun, before=before)
     yield Event("result", joint.result(time.perf_counter() - begun))

@@ -24,6 +24,7 @@ from stalwart.core.statistics import wilson
 from stalwart.run._judge import Ledger, conclude, doubts, judge_clean, search, seeks_least, solve
 from stalwart.run._parallel import World
 from stalwart.run._parts import Found, Part, Shelf, disjoint
+from stalwart.run._progress import progress
 from stalwart.run._subject import Subject
 
 SHOWN = 12
@@ -287,21 +288,16 @@ def swept(sweep: Sweep, batches: Any, before: int, total: int, *, shelf: Shelf, 
         shelf.put(part)
         parts.append(part)
         own += len(batch.images)
-        done = done_before + own * len(rows) // wanted  # the other processes are about as far
-        rate = (done - done_before) / (time.perf_counter() - begun)
-        yield Event(
-            "progress",
-            {
-                "done": before + done,
-                "total": total,
-                "unit": "images",
-                "rate": rate,
-                "left_s": (total - before - done) / rate,
-                "attack": spell(sweep.solver),
-                "threat": spell(sweep.threat),
-                "clean_accuracy": sweep.standing(0) / len(sweep.fallen),
-                "robust_accuracy": sweep.standing(len(sweep.radii)) / len(sweep.fallen),
-            },
+        done = own * len(rows) // wanted  # the other processes are about as far
+        yield progress(
+            done,
+            total,
+            begun,
+            before=before + done_before,
+            attack=spell(sweep.solver),
+            threat=spell(sweep.threat),
+            clean_accuracy=sweep.standing(0) / len(sweep.fallen),
+            robust_accuracy=sweep.standing(len(sweep.radii)) / len(sweep.fallen),
         )
     for rank, others in enumerate(world.gather(parts)):
         if rank != world.rank:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -294,7 +293,7 @@ class _Job:
             if result["stages"]:
                 told = ", ".join(f"{stage['name']} {stage['fell']:,}" for stage in result["stages"])
                 yield Event("note", {"message": f"{result['attack']} under {result['threat']} brought down: {told}."})
-            name = _name("attack", f"{result['attack']}-{result['threat']}-{self.goal}")
+            name = f"attack {result['attack']} {result['threat']} {self.goal}"
             yield from self._keep(name, result, {**(sweep.pictures() if sweep.found else {}), **sweep.outcomes()})
             if result["robust_accuracy"] < self.lowest.get(result["threat"], (2.0,))[0]:
                 self.lowest[result["threat"]] = (result["robust_accuracy"], solver, threat)
@@ -311,7 +310,7 @@ class _Job:
                     yield event
                 elif self.world.first:
                     found = event.values
-                    name = _name("shield", f"{found['shield']}-{found['attack']}-{found['threat']}-{self.goal}")
+                    name = f"shield {found['shield']} {found['attack']} {found['threat']} {self.goal}"
                     yield Event("note", {"message": found["says"]})
                     yield from self._keep(name, found, None)
 
@@ -381,8 +380,3 @@ class _Job:
         }
         yield Event("saved", {"path": str(self.subject.folder.write_result(name, result, tensors))})
         yield Event("result", result)
-
-
-def _name(kind: str, text: str) -> str:
-    """What a result's file is called."""
-    return f"{kind}-" + re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
@@ -213,8 +212,8 @@ def audit_run(
     if found.verdict != "trusted":
         yield Event("warning", {"message": f"robust accuracy by {found.attack} under {found.threat} is {found.says}"})
     result = summary(found) | {"split": split, "checkpoint": checkpoint, "data": subject.data, "goal": goal}
-    name = "audit-" + re.sub(r"[^a-z0-9.]+", "-", f"{found.attack}-{found.threat}-{goal}".lower()).strip("-")
-    yield Event("saved", {"path": str(subject.folder.write_result(name, result, None))})
+    name = f"audit {found.attack} {found.threat} {goal}"
+    yield Event("saved", {"path": str(subject.folder.write_result(name, result))})
     yield Event("result", result)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from stalwart.core.freeze import frozen
 from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
 from stalwart.core.statistics import wilson
+from stalwart.run._progress import progress
 from stalwart.run._subject import open_subject
 
 POINTS = 20
@@ -80,10 +80,7 @@ def certify(
         # −1 where the answer is wrong or none: such an image counts at no radius.
         radius = torch.where(found.prediction == item.targets, found.radius, -1.0)
         plain, proven = torch.cat([plain, right.cpu()]), torch.cat([proven, radius.cpu()])
-        done = len(proven)
-        rate = done / (time.perf_counter() - begun)
-        values = {"done": done, "total": total, "unit": "images", "rate": rate, "left_s": (total - done) / rate}
-        yield Event("progress", {**values, "certified": float((proven >= 0).float().mean())})
+        yield progress(len(proven), total, begun, certified=float((proven >= 0).float().mean()))
     result = {
         "kind": "certify",
         "shield": spell(around),
@@ -101,8 +98,7 @@ def certify(
         "curve": curve(proven),
         "seconds": time.perf_counter() - begun,
     }
-    name = f"certify-{split}-" + re.sub(r"[^a-z0-9.]+", "-", spell(around).lower()).strip("-")
-    yield Event("saved", {"path": str(subject.folder.write_result(name, result))})
+    yield Event("saved", {"path": str(subject.folder.write_result(f"certify {split} {spell(around)}", result))})
     yield Event("result", result)
 
 

@@ -22,6 +22,7 @@ from stalwart.core.spelling import spell
 from stalwart.feed.split import Subset
 from stalwart.run._data import page, twins
 from stalwart.run._data.looks import Look, inspected, look, unit
+from stalwart.run._progress import progress
 from stalwart.store import atomic
 
 READERS, PART = 8, 64
@@ -106,9 +107,7 @@ def check_data(
                 places = range(first, min(first + PART, len(examples)))
                 looks[split] += pool.map(lambda place, of=examples: look(of, place), places)
                 done += len(places)
-                rate = done / (time.perf_counter() - begun)
-                values = {"done": done, "total": total, "unit": "images", "rate": rate, "left_s": (total - done) / rate}
-                yield Event("progress", values)
+                yield progress(done, total, begun)
     for split, own in looks.items():
         _troubles(split, own, found)
         _same_within(split, own, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from stalwart.core.corruptions.tables import SEVERITIES, SMALL
 from stalwart.core.errors import InputError, nearest
 from stalwart.core.freeze import frozen
 from stalwart.core.rng import Noise
+from stalwart.run._progress import progress
 from stalwart.run._subject import Subject, open_subject
 
 Cell = tuple[str, int]
@@ -94,10 +94,7 @@ def corruptions(
                 with frozen(one.model), torch.inference_mode():
                     gathered[cell].update(one.task.predict(one.model, pictures), item.targets)
             done += len(item.images)
-            rate = done / (time.perf_counter() - begun)
-            left = (total - done) / rate
-            values = {"done": done, "total": total, "unit": "images", "rate": rate, "left_s": left}
-            yield Event("progress", {**values, "corruption": " ".join(map(str, cell)) if cell != CLEAN else "none"})
+            yield progress(done, total, begun, corruption=" ".join(map(str, cell)) if cell != CLEAN else "none")
     errors = [_errors(gathered, subject.task.score) for gathered in metrics]
     result = {
         "kind": "corruptions",
@@ -112,8 +109,8 @@ def corruptions(
         **summary(errors[0], errors[1] if rival else None, chosen, levels),
         "seconds": time.perf_counter() - begun,
     }
-    said = "" if not kinds and levels == SEVERITIES else "-" + "-".join([*kinds, *map(str, levels)])
-    name = re.sub(r"[^a-z0-9.]+", "-", f"corruptions-{split}{said}".lower()).strip("-")[:100]
+    said = [] if not kinds and levels == SEVERITIES else [*kinds, *map(str, levels)]
+    name = " ".join(["corruptions", split, *said])
     yield Event("saved", {"path": str(subject.folder.write_result(name, result))})
     yield Event("result", result)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from stalwart.core.spelling import spell
 from stalwart.run._evasion import Joint, evasions
 from stalwart.run._judge import seeks_least
 from stalwart.run._negatives import Negatives, negatives
+from stalwart.run._progress import progress
 from stalwart.run._subject import Subject, open_subject
 from stalwart.run.attack import attack
 from stalwart.store import guard as guards
@@ -126,17 +126,12 @@ def detect(
     yield Event("start", {**start, "detector": spell(chosen), "threat": spell(around)})
     model, task, begun, done = subject.model, subject.task, time.perf_counter(), 0
 
-    def progress() -> Event:
-        rate = max(done, 1) / (time.perf_counter() - begun)
-        values = {"done": done, "total": total, "unit": "images", "rate": rate, "left_s": (total - done) / rate}
-        return Event("progress", values)
-
     teaching: Tensor | None = None
     if chosen.trained:
         found = attack(model, fit, target_of["fit"], teacher, around, task=task, goal=goal, seed=seed, batch=batch)
         teaching = found.adversarial[found.reached & ~found.clean_reached]
         done += len(fit)
-        yield progress()
+        yield progress(done, total, begun)
         if len(teaching) < FEWEST:
             raise InputError(
                 f"{spell(chosen)} learns from an attack, and {spell(teacher)} under {spell(around)} succeeded on "
@@ -170,7 +165,7 @@ def detect(
             yield Event("warning", {"message": f"{spell(solver)}: {warning}"})
         won = found.adversarial[found.reached & ~found.clean_reached]
         done += len(test)
-        yield progress()
+        yield progress(done, total, begun)
         if not len(won):
             message = f"{spell(solver)} under {spell(around)} has no success on {len(test)} images: nothing to detect."
             yield Event("warning", {"message": message})
@@ -238,7 +233,7 @@ def detect(
         "says": " ".join(entry["says"] for entry in figures),
         "seconds": time.perf_counter() - begun,
     }  # fmt: skip
-    name = "detect-" + re.sub(r"[^a-z0-9.]+", "-", f"{spell(chosen)}-{spell(around)}".lower()).strip("-")
+    name = f"detect {spell(chosen)} {spell(around)}"
     yield Event("saved", {"path": str(subject.folder.write_result(name, result))})
     yield Event("note", {"message": result["says"]})
     yield Event("result", result)

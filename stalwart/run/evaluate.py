@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from stalwart.core.contracts import Event, Shield
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.spelling import spell
+from stalwart.run._progress import progress
 from stalwart.run._subject import open_subject
 
 
@@ -102,9 +102,7 @@ def evaluate(
             done += len(item.images)
             if time.perf_counter() - right_now > 0.1 or done == total:
                 right_now = time.perf_counter()
-                rate = done / (right_now - begun)
-                left = (total - done) / rate
-                yield Event("progress", {"done": done, "total": total, "unit": "images", "rate": rate, "left_s": left})
+                yield progress(done, total, begun)
     figures = metric.compute()
     result = {
         "kind": "evaluate" if around is None else "evaluate-shielded",
@@ -119,9 +117,7 @@ def evaluate(
         "intervals": figures.pop("intervals", {}),
         "figures": figures,
     }
-    name = f"evaluate-{split}"
-    if around is not None:
-        name = f"shielded-{split}-" + re.sub(r"[^a-z0-9.]+", "-", spell(around).lower()).strip("-")
+    name = f"evaluate {split}" if around is None else f"shielded {split} {spell(around)}"
     written = subject.folder.write_result(name, result)
     yield Event("saved", {"path": str(written)})
     yield Event("result", result)

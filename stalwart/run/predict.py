@@ -19,6 +19,7 @@ from stalwart.core.errors import DataError, InputError
 from stalwart.core.freeze import frozen
 from stalwart.feed.decode import decode
 from stalwart.feed.files import images_under
+from stalwart.run._progress import progress
 from stalwart.store import checkpoint as checkpoints
 from stalwart.store import guard as guards
 
@@ -118,10 +119,7 @@ def predict(
                         score, threshold = float(scores[index]), kept.guard.threshold
                         said |= {"suspicious": score > threshold, "score": score, "threshold": threshold}
                     yield Event("prediction", {"file": file, **said})
-            done = first + len(part)
-            rate = done / (time.perf_counter() - begun)
-            left = (total - done) / rate
-            yield Event("progress", {"done": done, "total": total, "unit": "images", "rate": rate, "left_s": left})
+            yield progress(first + len(part), total, begun)
     if skipped == total:
         raise DataError(f"{info.name}: expected images that can be read. Got none among {total} files.")
     seconds = time.perf_counter() - begun

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
 from stalwart.core.statistics import wilson
 from stalwart.run._judge import seeks_least, settle
+from stalwart.run._progress import progress
 from stalwart.run._subject import Subject, open_subject
 
 
@@ -96,11 +96,7 @@ def transfers(
                 right[i, j] += int(after.sum())
                 spoiled[i, j] += int((before[j] & ~after).sum())
             done += len(clean)
-            rate = done / (time.perf_counter() - begun)
-            yield Event(
-                "progress",
-                {"done": done, "total": total, "unit": "images", "rate": rate, "left_s": (total - done) / rate},
-            )
+            yield progress(done, total, begun)
     result = {
         "kind": "transfer",
         "attack": spell(solver),
@@ -122,7 +118,7 @@ def transfers(
         ],
         "seconds": time.perf_counter() - begun,
     }
-    name = "transfer-" + re.sub(r"[^a-z0-9.]+", "-", f"{spell(solver)}-{spell(around)}-{goal}".lower()).strip("-")
+    name = f"transfer {spell(solver)} {spell(around)} {goal}"
     for subject in subjects:
         yield Event("saved", {"path": str(subject.folder.write_result(name, result))})
     yield Event("result", result)

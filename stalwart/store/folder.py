@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +24,8 @@ from stalwart.store.checkpoint import save_tensors
 CONFIG, EVENTS, RESULTS, LOCK = "config.json", "events.jsonl", "results", ".lock"
 TENSORBOARD = "tensorboard"
 FORMAT = 1
+LONGEST_NAME = 150
+"""Letters of a result's name; file systems take 255 and an ending."""
 PROGRESS_EVERY_S = 1.0
 """Progress is kept at most so often: a log of every step would outgrow what it describes."""
 
@@ -194,9 +198,14 @@ class RunFolder:
                     yield event
 
     def write_result(self, name: str, result: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> Path:
-        """Keep figures as `results/NAME.json`, and pictures beside them; an older result of that name goes."""
-        path = self.path / RESULTS / f"{name}.json"
-        pictures = path.with_name(f"{name}.safetensors")
+        """Keep figures as `results/NAME.json`, and pictures beside them; an older result of that name goes.
+
+        Args:
+            name: what the result is of, in any words, such as an attack and a threat as spelled.
+        """
+        stem = _file_name(name)
+        path = self.path / RESULTS / f"{stem}.json"
+        pictures = path.with_name(f"{stem}.safetensors")
         if tensors:
             save_tensors(pictures, tensors)
         else:
@@ -217,3 +226,11 @@ class RunFolder:
             except InputError as error:
                 raise CheckpointError(str(error)) from None
         return found
+
+
+def _file_name(words: str) -> str:
+    """What a result's file is called; names that are cut stay apart by their digest."""
+    name = re.sub(r"[^a-z0-9.]+", "-", words.lower()).strip("-")
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"

@@ -110,3 +110,14 @@ def test_results_round_trip(tmp_path: Path) -> None:
         path.write_text("{")
         with pytest.raises(CheckpointError, match=r"attack-pgd-linf-0\.03\.json"):
             folder.read_results()
+
+
+def test_results_are_named_in_any_words_however_many(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "a", {}) as folder:
+        assert (
+            folder.write_result("attack pgd(steps=20) linf(8/255) ", {}).name == "attack-pgd-steps-20-linf-8-255.json"
+        )
+        long = [f"attack {'eot(attack=' * 40}pgd(){')' * 40} linf({radius})" for radius in (0.1, 0.2)]
+        names = {folder.write_result(name, {"name": name}).name for name in long}
+        assert len(names) == 2
+        assert {result.get("name") for result in folder.read_results().values()} == {None, *long}
