@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stalwart.core.contracts import Info, Objects
+from stalwart.core.contracts import Info, Objects, Verdict
 from stalwart.core.errors import ContractError
 from stalwart.core.objects import ObjectBatch, giou
 
@@ -22,7 +23,6 @@ FAINTEST = 1e-3
 """The score below which nothing is a detection."""
 
 
-@runtime_checkable
 class Finder(Protocol):
     """The part of a model that gives its outputs a meaning: a module within it that has these methods."""
 
@@ -35,7 +35,6 @@ class Finder(Protocol):
         ...
 
 
-@runtime_checkable
 class Masker(Finder, Protocol):
     """A finder whose candidates have masks."""
 
@@ -69,12 +68,8 @@ def finder_of(model: nn.Module) -> Finder:
     Raises:
         ContractError: there is none.
     """
-    for module in model.modules():
-        if isinstance(module, Finder):
-            return module
-    raise ContractError(
-        f"a detector must hold a module with candidates() and losses(), as dense() does. Got {type(model).__name__}."
-    )
+    found: Finder = _within(model, "a detector", "candidates", "losses")
+    return found
 
 
 def masker_of(model: nn.Module) -> Masker:
@@ -83,13 +78,40 @@ def masker_of(model: nn.Module) -> Masker:
     Raises:
         ContractError: there is none.
     """
+    found: Masker = _within(model, "a model for instance segmentation", "candidates", "masks", "losses")
+    return found
+
+
+def _within(model: nn.Module, who: str, *methods: str) -> Any:
+    """The first module whose class has these methods. The class is asked, and not the module or `isinstance` of a
+    protocol: every attribute that a module lacks costs it an exception, a fifth of a small model's forward pass."""
     for module in model.modules():
-        if isinstance(module, Masker):
+        if all(hasattr(type(module), method) for method in methods):
             return module
-    raise ContractError(
-        "a model for instance segmentation must hold a module with candidates(), masks() and losses(), as dense() "
-        f"does. Got {type(model).__name__}."
-    )
+    called = ", ".join(f"{method}()" for method in methods[:-1]) + f" and {methods[-1]}()"
+    raise ContractError(f"{who} must hold a module with {called}, as dense() does. Got {type(model).__name__}.")
+
+
+class ObjectGoal(ABC):
+    """What is done to each image's own objects: everything of such a goal but its verdict.
+
+    Args:
+        kind: which of the task's goals.
+        threshold: the score from which on something counts as seen.
+        floor: the share of the objects below which too few are found.
+    """
+
+    def __init__(self, model: nn.Module, targets: ObjectBatch, kind: str, threshold: float, floor: float) -> None:
+        self.model, self.targets, self.kind, self.threshold, self.floor = model, targets, kind, threshold, floor
+
+    def on(self, model: nn.Module) -> Self:
+        return type(self)(model, self.targets, self.kind, self.threshold, self.floor)
+
+    def select(self, index: Tensor) -> Self:
+        return type(self)(self.model, self.targets[index], self.kind, self.threshold, self.floor)
+
+    @abstractmethod
+    def __call__(self, images: Tensor) -> Verdict: ...
 
 
 def surest(finder: Finder, outputs: Any, images: Tensor, most: int) -> list[tuple[Tensor, Detections]]:

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+VOID = 255
+"""The index of pixels of a mask that are nobody's."""
+
 
 def affine(
     count: int,

@@ -14,10 +14,10 @@ from torch import Tensor
 from stalwart.core.component import between, component
 from stalwart.core.contracts import Examples, Info, Sample
 from stalwart.core.errors import DataError
+from stalwart.core.places import VOID
 from stalwart.feed.decode import decode, decode_indices
 from stalwart.feed.pairs import folders, masks_of, refuse_without
 
-VOID = 255
 LARGEST = 256
 """Classes that an 8-bit mask can name."""
 CITYSCAPES = (

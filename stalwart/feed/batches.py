@@ -81,7 +81,8 @@ class Batches:
         self.layout = layout
         self.skipped: list[str] = []
         """One line for each file left out: its name and what is wrong with it."""
-        self._reader = Reader(examples, size, channels, layout, skip_bad, task if isinstance(task, Placed) else None)
+        self._placed = task if isinstance(task, Placed) else None
+        self._reader = Reader(examples, size, channels, layout, skip_bad, self._placed)
         self.size: tuple[int, int] | None = self._reader.size
         """(height, width) of the images; None for a split without samples."""
         self.channels: int = self._reader.channels
@@ -177,9 +178,9 @@ class Batches:
         for place, augment in enumerate(self.augments):
             drawn, before = noise.fork("augment", place), (images.shape[2], images.shape[3])
             images = augment(images, drawn, epoch)
-            if isinstance(augment, Moving) and isinstance(self.task, Placed):
+            if self._placed is not None and isinstance(augment, Moving):
                 placement = augment.placement(drawn, epoch, before)
-                targets = self.task.move(targets, placement, (images.shape[2], images.shape[3]))
+                targets = self._placed.move(targets, placement, (images.shape[2], images.shape[3]))
         return Batch(images, targets, index, noise.fork("step", epoch))
 
     def _fill(self, skip_bad: bool, memory: bool | None) -> None:

@@ -13,7 +13,7 @@ from stalwart.core.coco import CocoMetric
 from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError, nearest
-from stalwart.core.finding import OVERLAP, Detections, described, divergence, finder_of, surest
+from stalwart.core.finding import OVERLAP, Detections, ObjectGoal, described, divergence, finder_of, surest
 from stalwart.core.objects import ObjectBatch, iou, move, stack
 
 Kind = Literal["untargeted", "vanish", "fabricate", "mislabel"]
@@ -102,17 +102,8 @@ class detection:
         return described(targets.of(index), info)
 
 
-class _Goal:
+class _Goal(ObjectGoal):
     """Verdicts from one forward pass."""
-
-    def __init__(self, model: nn.Module, targets: ObjectBatch, kind: str, threshold: float, floor: float) -> None:
-        self.model, self.targets, self.kind, self.threshold, self.floor = model, targets, kind, threshold, floor
-
-    def on(self, model: nn.Module) -> _Goal:
-        return _Goal(model, self.targets, self.kind, self.threshold, self.floor)
-
-    def select(self, index: Tensor) -> _Goal:
-        return _Goal(self.model, self.targets[index], self.kind, self.threshold, self.floor)
 
     def __call__(self, images: Tensor) -> Verdict:
         finder, outputs = finder_of(self.model), self.model(images)

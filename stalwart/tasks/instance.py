@@ -14,7 +14,16 @@ from stalwart.core.coco import CocoMetric
 from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError, nearest
-from stalwart.core.finding import OVERLAP, Detections, binary_divergence, described, divergence, masker_of, surest
+from stalwart.core.finding import (
+    OVERLAP,
+    Detections,
+    ObjectGoal,
+    binary_divergence,
+    described,
+    divergence,
+    masker_of,
+    surest,
+)
 from stalwart.core.objects import ObjectBatch, iou, move, stack
 
 Kind = Literal["untargeted", "shrink", "merge", "vanish"]
@@ -141,17 +150,8 @@ def _masks_of(targets: ObjectBatch, images: Tensor) -> Tensor:
     return masks
 
 
-class _Goal:
+class _Goal(ObjectGoal):
     """Verdicts from one forward pass."""
-
-    def __init__(self, model: nn.Module, targets: ObjectBatch, kind: str, threshold: float, floor: float) -> None:
-        self.model, self.targets, self.kind, self.threshold, self.floor = model, targets, kind, threshold, floor
-
-    def on(self, model: nn.Module) -> _Goal:
-        return _Goal(model, self.targets, self.kind, self.threshold, self.floor)
-
-    def select(self, index: Tensor) -> _Goal:
-        return _Goal(self.model, self.targets[index], self.kind, self.threshold, self.floor)
 
     def __call__(self, images: Tensor) -> Verdict:
         masker, outputs = masker_of(self.model), self.model(images)

@@ -13,10 +13,9 @@ from stalwart.core import places
 from stalwart.core.component import Range, component
 from stalwart.core.contracts import Goal, Info, Metric, Verdict
 from stalwart.core.errors import ContractError, InputError, nearest
+from stalwart.core.places import VOID
 from stalwart.core.rng import generator
 
-VOID = 255
-"""The index of pixels that are nobody's: they count neither in the loss nor in a figure."""
 RESAMPLES = 200
 """Bootstrap resamples of the images for the interval of the mean IoU."""
 TOLERANCE = 0.0075
