@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from stalwart.core.contracts import Attack, Goal, Rendered, Threat, Verdict
+from stalwart.core.ascent import Unstopped
+from stalwart.core.contracts import Attack, Batch, Goal, Rendered, Task, Threat, Verdict
+from stalwart.core.freeze import frozen
 from stalwart.core.rng import Noise
 from stalwart.core.shielding import straight_through
 
@@ -87,3 +89,13 @@ def worst(attack: Attack, clean: Tensor, goal: Goal, threat: Threat | Rendered, 
     within = threat.within()
     with torch.no_grad():
         return shown.picture(within.project(attack(shown.neutral, shown, within, noise).detach(), shown.neutral))
+
+
+def adversary(attack: Attack, threat: Threat | Rendered, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+    """(B, C, H, W) a training batch's images at the worst point that an attack finds, whatever is reached on the way.
+
+    The model is in evaluation mode meanwhile, and is left as it was.
+    """
+    with frozen(model):
+        goal = Unstopped(task.goal(model, batch.targets))
+        return worst(attack, batch.images, goal, threat, batch.noise.fork("adversary"))

@@ -7,10 +7,8 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from stalwart.core import rendering
-from stalwart.core.ascent import Unstopped
 from stalwart.core.component import between, component
 from stalwart.core.contracts import Attack, Batch, Rendered, Task, Threat
-from stalwart.core.freeze import frozen
 
 
 @component
@@ -32,10 +30,7 @@ class adversarial:
         return self.loss(model, task, batch, self.worst(model, task, batch))
 
     def worst(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
-        with frozen(model):
-            goal = Unstopped(task.goal(model, batch.targets))
-            noise = batch.noise.fork("adversary")
-            return rendering.worst(self.attack, batch.images, goal, self.threat, noise)
+        return rendering.adversary(self.attack, self.threat, model, task, batch)
 
     def loss(self, model: nn.Module, task: Task, batch: Batch, worst: Tensor) -> Tensor:
         return task.loss(model, worst, batch.targets, smoothing=self.smoothing)

@@ -8,10 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stalwart.core import rendering
-from stalwart.core.ascent import Unstopped
 from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Attack, Batch, Rendered, Task, Threat
-from stalwart.core.freeze import frozen
 from stalwart.core.losses import gaps_of
 from stalwart.core.recall import Recall
 
@@ -36,10 +34,7 @@ class mart:
         return self.loss(model, task, batch, self.worst(model, task, batch))
 
     def worst(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
-        with frozen(model):
-            goal = Unstopped(task.goal(model, batch.targets))
-            noise = batch.noise.fork("adversary")
-            return rendering.worst(self.attack, batch.images, goal, self.threat, noise)
+        return rendering.adversary(self.attack, self.threat, model, task, batch)
 
     def loss(self, model: nn.Module, task: Task, batch: Batch, worst: Tensor) -> Tensor:
         asked = Recall(model, batch.images, worst)
