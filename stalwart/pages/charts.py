@@ -219,41 +219,58 @@ def heat(title: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> H
             share = n / whole if whole else 0.0
             x, y = left + j * cell, top + i * cell
             said = f"{n:,} of {whole:,} {short[i]} answered as {short[j]} ({100 * share:.1f} %)"
-            parts.append(
-                tag("rect", x=x + 0.5, y=y + 0.5, width=cell - 1.0, height=cell - 1.0, rx=2, class_="empty")
-                if not n
-                else tag(
-                    "rect",
-                    tag("title", said),
-                    x=x + 0.5,
-                    y=y + 0.5,
-                    width=cell - 1.0,
-                    height=cell - 1.0,
-                    rx=2,
-                    class_="right" if i == j else "wrong",
-                    fill_opacity=0.12 + 0.88 * share if i == j else min(1.0, 0.2 + 2.2 * share),
-                )
-            )
-            if n and cell >= 24:
-                dark = share > (0.5 if i == j else 0.25)
+            if not n:
                 parts.append(
-                    tag(
-                        "text",
-                        f"{n:,}" if n < 10_000 else f"{n / 1000:.0f}k",
-                        x=x + cell / 2,
-                        y=y + cell / 2 + 4,
-                        text_anchor="middle",
-                        class_="over" if dark else "count",
-                    )
+                    tag("rect", x=x + 0.5, y=y + 0.5, width=cell - 1.0, height=cell - 1.0, rx=2, class_="empty")
                 )
+                continue
+            parts += _cell(
+                x,
+                y,
+                (cell, cell),
+                said,
+                "" if cell < 24 else f"{n:,}" if n < 10_000 else f"{n / 1000:.0f}k",
+                kind="right" if i == j else "wrong",
+                opacity=0.12 + 0.88 * share if i == j else min(1.0, 0.2 + 2.2 * share),
+                dark=share > (0.5 if i == j else 0.25),
+            )
+    told = f"{k} classes; rows are the truth, columns the answer."
+    return _matrix(title, told, parts, width, height, wide=k > 12)
+
+
+def _cell(
+    x: float, y: float, size: tuple[float, float], said: str, words: str, *, kind: str = "wrong", opacity: float,
+    dark: bool, gap: float = 0.5, corner: int = 2,
+) -> list[Child]:  # fmt: skip
+    """A shaded place of a matrix with its words upon it.
+
+    Args:
+        size: width and height.
+        said: what the pointer is told.
+        dark: the shade wants light words.
+        gap: to the next place, on each side.
+    """
+    wide, high = size
+    box = tag(
+        "rect", tag("title", said), x=x + gap, y=y + gap, width=wide - 2 * gap, height=high - 2 * gap, rx=corner,
+        class_=kind, fill_opacity=opacity,
+    )  # fmt: skip
+    if not words:
+        return [box]
+    shade = "over" if dark else "count"
+    return [box, tag("text", words, x=x + wide / 2, y=y + high / 2 + 4, text_anchor="middle", class_=shade)]
+
+
+def _matrix(title: str, told: str, parts: list[Child], width: float, height: float, *, wide: bool = False) -> Html:
+    """A matrix's places and names as a figure."""
     svg = tag(
         "svg",
         tag("title", title),
-        tag("desc", f"{k} classes; rows are the truth, columns the answer."),
+        tag("desc", told),
         parts,
         viewBox=f"0 0 {width:.0f} {height:.0f}",
         role="img",
-        class_="chart heat wide" if k > 12 else "chart heat",
+        class_="chart heat wide" if wide else "chart heat",
     )
     return tag("figure", tag("figcaption", tag("strong", title)), svg, class_="plot")
 
@@ -275,29 +292,11 @@ def grid(title: str, rows: Sequence[str], columns: Sequence[str], shares: Sequen
         for j, share in enumerate(row):
             x, y = left + j * wide, top + i * high
             said = f"{name}, {clean(columns[j], 12)}: {percent(share)}"
-            parts.append(
-                tag(
-                    "rect", tag("title", said), x=x + 0.5, y=y + 0.5, width=wide - 1.0, height=high - 1.0, rx=2,
-                    class_="wrong", fill_opacity=0.06 + 0.94 * share,
-                )
-            )  # fmt: skip
-            parts.append(
-                tag(
-                    "text", percent(share), x=x + wide / 2, y=y + high / 2 + 4, text_anchor="middle",
-                    class_="over" if share > 0.5 else "count",
-                )
-            )  # fmt: skip
+            opacity = 0.06 + 0.94 * share
+            parts += _cell(x, y, (wide, high), said, percent(share), opacity=opacity, dark=share > 0.5)
     width, height = left + len(columns) * wide + 6, top + len(rows) * high + 6
-    svg = tag(
-        "svg",
-        tag("title", title),
-        tag("desc", f"{len(rows)} rows and {len(columns)} columns; the darker, the larger."),
-        parts,
-        viewBox=f"0 0 {width:.0f} {height:.0f}",
-        role="img",
-        class_="chart heat",
-    )
-    return tag("figure", tag("figcaption", tag("strong", title)), svg, class_="plot")
+    told = f"{len(rows)} rows and {len(columns)} columns; the darker, the larger."
+    return _matrix(title, told, parts, width, height)
 
 
 def shares(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> Html:
@@ -332,18 +331,6 @@ def shares(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequ
             x, y = left + j * cell, top + i * high
             said = f"{down[i]}, {across[j]} asked: {percent(share)} right"
             lost = 0.08 + 0.92 * (1 - share)
-            box = tag("rect", tag("title", said), x=x + 1.0, y=y + 1.0, width=cell - 2.0, height=high - 2.0, rx=3,
-                      class_="wrong", fill_opacity=lost)  # fmt: skip
-            shade = "over" if lost > 0.6 else "count"
-            parts += [box, tag("text", percent(share), x=x + cell / 2, y=y + high / 2 + 4, text_anchor="middle",
-                               class_=shade)]  # fmt: skip
-    svg = tag(
-        "svg",
-        tag("title", title),
-        tag("desc", f"{len(rows)} rows, {len(columns)} models asked; each cell is the share still right."),
-        parts,
-        viewBox=f"0 0 {width:.0f} {height:.0f}",
-        role="img",
-        class_="chart heat",
-    )
-    return tag("figure", tag("figcaption", tag("strong", title)), svg, class_="plot")
+            parts += _cell(x, y, (cell, high), said, percent(share), opacity=lost, dark=lost > 0.6, gap=1.0, corner=3)
+    told = f"{len(rows)} rows, {len(columns)} models asked; each cell is the share still right."
+    return _matrix(title, told, parts, width, height)

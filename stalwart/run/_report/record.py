@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,6 @@ from stalwart.store import atomic
 from stalwart.store.checkpoint import load_tensors
 from stalwart.store.folder import RESULTS, RunFolder
 
-KINDS = ("evaluate", "attack", "audit", "corruptions", "shield", "certify", "transfer", "detect")
-"""Results that a report shows."""
 MOST_CLASSES = 2000
 MOST_RESULTS = 100
 MOST_EVENTS = 1_000_000
@@ -198,53 +196,23 @@ def read(path: Path, label: str) -> Record:
         if (path / name / "card.json").is_file():
             card = _json(path / name / "card.json", damaged)
             break
-    evaluations: list[Evaluation] = []
-    attacks: list[Attacked] = []
-    audits: list[Audited] = []
-    corruptions: list[Corrupted] = []
-    shields: list[Shielded] = []
-    certificates: list[Certified] = []
-    transfers: list[Transfers] = []
-    detections: list[Detected] = []
+    shown: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for file in sorted((path / RESULTS).glob("*.json"))[:MOST_RESULTS]:
         result = _json(file, damaged)
-        if not result:
+        kind = result.get("kind")
+        if kind not in KINDS:
             continue
-        found: Evaluation | Attacked | Audited | Corrupted | Shielded | Certified | Transfers | Detected | None = None
-        if result.get("kind") == "evaluate":
-            found = _evaluation(result)
-        elif result.get("kind") == "attack":
-            found = _attacked(result, file.with_suffix(".safetensors"), damaged)
-        elif result.get("kind") == "audit":
-            found = audited(result)
-        elif result.get("kind") == "corruptions":
-            found = corrupted(result)
-        elif result.get("kind") == "shield":
-            found = shielded(result)
-        elif result.get("kind") == "certify":
-            found = certified(result)
-        elif result.get("kind") == "transfer":
-            found = transferred(result)
-        elif result.get("kind") == "detect":
-            found = detected(result)
-        if isinstance(found, Evaluation):
-            evaluations.append(found)
-        elif isinstance(found, Audited):
-            audits.append(found)
-        elif isinstance(found, Corrupted):
-            corruptions.append(found)
-        elif isinstance(found, Shielded):
-            shields.append(found)
-        elif isinstance(found, Certified):
-            certificates.append(found)
-        elif isinstance(found, Transfers):
-            transfers.append(found)
-        elif isinstance(found, Detected):
-            detections.append(found)
-        elif found is not None:
-            attacks.append(found)
-        elif result.get("kind") in KINDS:
+        if kind == "attack":
+            found: Any = _attacked(result, file.with_suffix(".safetensors"), damaged)
+        else:
+            found = READERS[kind](result)
+        if found is None:
             damaged.append(f"{file.name} lacks its main figures.")
+        else:
+            shown[kind].append(found)
+    evaluations: list[Evaluation] = shown["evaluate"]
+    attacks: list[Attacked] = shown["attack"]
+    audits: list[Audited] = shown["audit"]
     evaluations.sort(key=lambda item: (item.split != "test", item.tta, item.split))
     order: dict[str, int] = {}
     for item in sorted(attacks, key=lambda item: (item.threat_name != "linf", item.threat_name, item.epsilon)):
@@ -263,11 +231,11 @@ def read(path: Path, label: str) -> Record:
         tuple(evaluations),
         tuple(attacks),
         tuple(audits),
-        tuple(corruptions),
-        tuple(shields),
-        tuple(certificates),
-        tuple(transfers),
-        tuple(detections),
+        tuple(shown["corruptions"]),
+        tuple(shown["shield"]),
+        tuple(shown["certify"]),
+        tuple(shown["transfer"]),
+        tuple(shown["detect"]),
         tuple(damaged),
     )
 
@@ -415,6 +383,20 @@ def _flips(raw: list[Any], path: Path, damaged: list[str]) -> tuple[Flip, ...]:
         )
     flips.sort(key=lambda flip: (math.inf if flip.size is None else round(flip.size, 6), -(flip.after_confidence or 0)))
     return tuple(flips)
+
+
+READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "evaluate": _evaluation,
+    "audit": audited,
+    "corruptions": corrupted,
+    "shield": shielded,
+    "certify": certified,
+    "transfer": transferred,
+    "detect": detected,
+}
+"""What reads each kind of result; None where its main figures are missing."""
+KINDS = ("attack", *READERS)
+"""Results that a report shows; those of attacks have pictures beside them."""
 
 
 def read_all(paths: list[Path]) -> list[Record]:
