@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _passes import Counted
 from torch import Tensor, nn
 
 import stalwart
@@ -44,25 +45,6 @@ from stalwart.run._judge import settle
 
 Attack = Callable[[Tensor, Tensor], Tensor]
 WIDE = {1: "l1(100000)", 2: "l2(1000)", np.inf: "linf(1)"}
-
-
-class Counted(nn.Module):
-    """The model, counting images forwards and gradients backwards."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-        self.forwards = self.backwards = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.forwards += len(x)
-        logits: Tensor = self.inner(x)
-        if logits.requires_grad:
-            logits.register_hook(self._backward)
-        return logits
-
-    def _backward(self, gradient: Tensor) -> None:
-        self.backwards += len(gradient)
 
 
 @dataclass

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _passes import Counted
 from torch import Tensor, nn
 
 import stalwart
@@ -43,25 +44,6 @@ TRIED = {
     "cifar-hardened": [("linf", 8 / 255), ("l2", 0.5)],
 }
 """Threats at which a part of the images stands: where all fall, or none, any two attacks agree."""
-
-
-class Counted(nn.Module):
-    """The model, counting images forwards and gradients backwards."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-        self.forwards = self.backwards = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.forwards += len(x)
-        logits: Tensor = self.inner(x)
-        if logits.requires_grad:
-            logits.register_hook(self._backward)
-        return logits
-
-    def _backward(self, gradient: Tensor) -> None:
-        self.backwards += len(gradient)
 
 
 def train(data: str, model: str, objective: str, epochs: int, folder: Path) -> nn.Module:
