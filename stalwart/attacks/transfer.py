@@ -16,6 +16,7 @@ from stalwart.core.contracts import Attack, Goal, Threat
 from stalwart.core.errors import CheckpointError, InputError, nearest
 from stalwart.core.freeze import frozen
 from stalwart.core.queries import quiet
+from stalwart.core.rendering import images_of
 from stalwart.core.rng import Noise
 from stalwart.store import checkpoint
 
@@ -64,7 +65,7 @@ class transfer:
             for model in self._models:
                 still.enter_context(frozen(model.to(clean.device)))
             for model in self._models:
-                _compare(model, goal.model, clean)
+                _compare(model, goal.model, images_of(goal, clean))
             one = self._models[0] if len(self._models) == 1 else Mean(self._models)
             aim = (quiet(goal) if self.blind else goal).on(one)
             return self.attack(clean, Unstopped(aim) if self.blind and not self.least else aim, threat, noise)

@@ -39,6 +39,10 @@ class Shown:
     def model(self) -> nn.Module:
         return self.goal.model
 
+    @property
+    def images(self) -> Tensor:
+        return self.clean
+
     def on(self, model: nn.Module) -> Shown:
         return replace(self, goal=self.goal.on(model))
 
@@ -78,14 +82,25 @@ def redrawn(goal: Goal, number: int) -> Goal:
     return found
 
 
+def images_of(goal: Goal, clean: Tensor) -> Tensor:
+    """(B, C, H, W) the images at which the attack began, where `clean` may be the neutral θ of a rendered threat."""
+    images: Tensor | None = getattr(goal, "images", None)
+    return clean if images is None else images
+
+
 def worst(attack: Attack, clean: Tensor, goal: Goal, threat: Threat | Rendered, noise: Noise) -> Tensor:
     """(B, C, H, W) the images that an attack gives, whatever the threat is a change of. Nobody judges them.
 
     For training, which wants images; the runner that measures has a judge (`run/_judge.py`).
     """
-    if not isinstance(threat, Rendered):
-        return attack(clean, goal, threat, noise).detach()
-    shown = Shown.of(goal, threat, clean, None)
+    if isinstance(threat, Rendered):
+        return pictures(attack, clean, goal, threat, noise, None)
+    return attack(clean, goal, threat, noise).detach()
+
+
+def pictures(attack: Attack, clean: Tensor, goal: Goal, threat: Rendered, noise: Noise, bits: int | None) -> Tensor:
+    """(B, C, H, W) what the θ that an attack gives shows, inside the threat and rounded to `bits`."""
+    shown = Shown.of(goal, threat, clean, bits)
     within = threat.within()
     with torch.no_grad():
         return shown.picture(within.project(attack(shown.neutral, shown, within, noise).detach(), shown.neutral))

@@ -173,6 +173,11 @@ class Judged:
     def model(self) -> nn.Module:
         return self.goal.model
 
+    @property
+    def images(self) -> Tensor | None:
+        """See `core.rendering.images_of`."""
+        return getattr(self.goal, "images", None)
+
     def on(self, model: nn.Module) -> Judged:
         return Judged(self.goal.on(model), self.ledger, self.index, self.least)
 

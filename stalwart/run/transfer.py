@@ -15,6 +15,7 @@ from stalwart.core.contracts import Attack, Event, Rendered, Threat
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.queries import quiet
+from stalwart.core.rendering import pictures
 from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
 from stalwart.core.statistics import wilson
@@ -64,8 +65,6 @@ def transfers(
         raise InputError(f"batch must be at least 1. Got {batch}.")
     solver: Attack = catalog.make(attack, "attacks")
     around: Threat | Rendered = catalog.make(threat, "threats")
-    if isinstance(around, Rendered):
-        raise InputError(f"transfer needs a threat to the pixels themselves. Got {spell(around)}.")
     subjects: list[Subject] = []
     for path in paths:
         images = data if data is not None or not subjects else subjects[0].data
@@ -89,8 +88,11 @@ def transfers(
             with frozen(source.model):
                 aim = quiet(source.task.goal(source.model, item.targets, goal))
                 sought = aim if seeks_least(solver) else Unstopped(aim)
-                found = solver(clean, sought, around, Noise.of_images(clean, seed))
-                found = settle(found.detach().to(clean.dtype), clean, around, 8)
+                noise = Noise.of_images(clean, seed)
+                if isinstance(around, Rendered):
+                    found = pictures(solver, clean, sought, around, noise, 8)
+                else:
+                    found = settle(solver(clean, sought, around, noise).detach().to(clean.dtype), clean, around, 8)
             for j, asked in enumerate(subjects):
                 after = _right(asked, found, item.targets, goal)
                 right[i, j] += int(after.sum())

@@ -164,3 +164,20 @@ def test_it_keeps_the_contract() -> None:
     name = transfer.lend(checks._Product((3, 8, 6)), "product")
     for threat in ("linf(8/255)", "l2(0.5)"):
         checks.attack(transfer(name), catalog.make(threat, "threats"))
+
+
+def test_a_rendered_threat_passes_over_too(tmp_path: Path) -> None:
+    """θ of a turn has another shape than the images that the surrogate is made for, which is what it is compared by."""
+    model, other, _ = nets()
+    x, y = shown()
+    checkpoint.save(tmp_path / "best", other, CARD)
+    spelled = f"transfer({str(tmp_path)!r}, attack=pgd(steps=5))"
+    found = stalwart.attack(model, x, y, spelled, "spatial(rotation=40)", seed=0)
+    before = model(x).argmax(1) == y
+    fell = found.reached & before
+    assert fell.sum() > before.sum() // 10
+    assert (model(found.adversarial[fell]).argmax(1) != y[fell]).all()
+    wide = nn.Sequential(nn.AdaptiveAvgPool2d(8), model)
+    large = torch.rand(2, 1, 16, 16)
+    with pytest.raises(CheckpointError, match=r"\(1, 16, 16\). It is made for \(1, 8, 8\)"):
+        stalwart.attack(wide, large, wide(large).argmax(1), spelled, "spatial(rotation=40)")

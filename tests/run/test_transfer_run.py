@@ -64,6 +64,15 @@ def test_what_is_made_against_a_model_hurts_it_most(runs: list[Path]) -> None:
     assert found["accuracy"][0][1] < found["untouched"][1], "something passes over"
 
 
+def test_a_rendered_threat_is_judged_by_what_it_shows(runs: list[Path]) -> None:
+    found = last(stalwart.transfers(runs[:2], "pgd(steps=4)", "spatial(rotation=60)", limit=60))
+    for i in range(2):
+        assert found["accuracy"][i][i] < found["untouched"][i] - 0.2
+        assert found["accuracy"][i][1 - i] < found["untouched"][1 - i], "a turned digit is turned for all models"
+    still = last(stalwart.transfers(runs[:2], "pgd(steps=4)", "spatial(rotation=60, epsilon=0)", limit=60))
+    assert still["accuracy"] == [still["untouched"]] * 2
+
+
 def test_the_command_and_its_report(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pair = [str(run) for run in runs[:2]]
     assert command(["transfer", *pair, "--attack", "pgd(steps=3)", "--threat", "linf(0.1)", "--limit", "40"]) == 0
@@ -77,7 +86,6 @@ def test_the_command_and_its_report(runs: list[Path], tmp_path: Path, capsys: py
     [
         ({"paths": ["plain"]}, "two different runs"),
         ({"paths": ["plain", "plain"]}, "two different runs"),
-        ({"threat": "patch(0.3)"}, "pixels"),
         ({"batch": 0}, "batch"),
     ],
 )
