@@ -1,0 +1,27 @@
+"""Plain Python functions made into machine code by Numba, with their types kept for the type checker.
+
+Kernels are cached beside their source file. Numba looks at the time of the file that holds a function and not at
+those of what it calls: after an edit to a called kernel, touch its callers' files too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FAST = {"contract", "arcp", "nsz", "reassoc"}
+"""What the compiler may do with sums and products. Infinities and NaN keep their meaning."""
+
+
+def kernel(function: F) -> F:
+    """A scalar or array kernel, callable from Python and from other kernels; dividing by zero gives infinity."""
+    return cast(F, numba.njit(cache=True, fastmath=FAST, error_model="numpy")(function))
+
+
+def parallel_kernel(function: F) -> F:
+    """A kernel whose `numba.prange` loops are shared out among threads."""
+    return cast(F, numba.njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")(function))
