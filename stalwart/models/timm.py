@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.error import HTTPError
@@ -56,7 +56,7 @@ class timm:
         """
         if signature.channels not in (1, 3):
             raise InputError(f"{self.name} takes images of 1 or 3 channels. Got {signature.channels}.")
-        about = image_models.get_pretrained_cfg(self.name)
+        about: Any = image_models.get_pretrained_cfg(self.name)
         size = signature.size if about is not None and about.fixed_input_size else None
         try:
             net = image_models.create_model(self.name, num_classes=signature.classes, in_chans=3, img_size=size)
@@ -67,9 +67,13 @@ class timm:
         model = Classifier(3, net)
         refuse_too_small(self.name, model, signature.channels, signature.size)
         if self.pretrained:
-            if about is None or not about.has_weights:
-                raise InputError(f"{self.name}(pretrained=True): timm has no weights of this model.")
-            model.net = self._with_weights(about, signature, size)
+            model.net = fetched(
+                f"{self.name}(pretrained=True)",
+                about,
+                lambda: image_models.create_model(
+                    self.name, pretrained=True, num_classes=signature.classes, in_chans=3, img_size=size
+                ),
+            )
             model.normalise.set(tuple(about.mean), tuple(about.std))
         return model
 
@@ -78,22 +82,31 @@ class timm:
         if not self.pretrained:
             model.normalise.fit(images)
 
-    def _with_weights(self, about: Any, signature: Signature, size: tuple[int, int] | None) -> nn.Module:
-        try:
-            with _quiet():
-                _reach(about.hf_hub_id)
-                net: nn.Module = image_models.create_model(
-                    self.name, pretrained=True, num_classes=signature.classes, in_chans=3, img_size=size
-                )
-                return net
-        except Exception as error:  # what a missing network or a damaged file raises has no common base
-            where = f"https://huggingface.co/{about.hf_hub_id}" if about.hf_hub_id else about.url
-            cache = constants.HF_HUB_CACHE if about.hf_hub_id else f"{torch.hub.get_dir()}/checkpoints"
-            raise InputError(
-                f"{self.name}(pretrained=True): the weights could not be fetched or read ({_first_line(error)}). "
-                f"They are at {where} and are kept in {cache}: copy that folder from a machine with a network, "
-                "or leave out pretrained=True to train from scratch."
-            ) from None
+
+def fetched(who: str, about: Any, make: Callable[[], nn.Module]) -> nn.Module:
+    """The network that `make` builds with timm's published weights.
+
+    Args:
+        who: the spelling to be named in an error.
+        about: timm's `PretrainedCfg` of the model, or None.
+
+    Raises:
+        InputError: there are no such weights, or they are not at hand.
+    """
+    if about is None or not about.has_weights:
+        raise InputError(f"{who}: timm has no weights of this model.")
+    try:
+        with _quiet():
+            _reach(about.hf_hub_id)
+            return make()
+    except Exception as error:  # what a missing network or a damaged file raises has no common base
+        where = f"https://huggingface.co/{about.hf_hub_id}" if about.hf_hub_id else about.url
+        cache = constants.HF_HUB_CACHE if about.hf_hub_id else f"{torch.hub.get_dir()}/checkpoints"
+        raise InputError(
+            f"{who}: the weights could not be fetched or read ({_first_line(error)}). "
+            f"They are at {where} and are kept in {cache}: copy that folder from a machine with a network, "
+            "or leave out pretrained=True to train from scratch."
+        ) from None
 
 
 def _reach(repository: str | None) -> None:

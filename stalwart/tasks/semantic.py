@@ -104,8 +104,11 @@ class semantic:
 
 
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:
-    """The model's logits (B, K, H, W) in float32 at the images' size; coarser ones are enlarged, bilinear."""
+    """The model's logits (B, K, H, W) in float32 at the images' size; coarser ones are enlarged, bilinear. Of a model
+    that gives several outputs, a dict, it is the one named 'semantic'."""
     logits = model(images)
+    if isinstance(logits, dict):
+        logits = logits.get("semantic")
     if not isinstance(logits, Tensor) or logits.ndim != 4 or len(logits) != len(images):
         came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ContractError(

@@ -14,7 +14,7 @@ from stalwart.core.contracts import Objects, Signature
 from stalwart.core.errors import InputError
 from stalwart.core.finding import finder_of, masker_of
 from stalwart.core.objects import stack
-from stalwart.models.dense import _gaussians
+from stalwart.models._dense_heads import _gaussians
 
 
 def build(
