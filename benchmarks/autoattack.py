@@ -37,6 +37,8 @@ from stalwart.feed.split import open_splits
 MUON = "muon(lr=0.24, bias_lr=26.5, head_lr=335, decay=0.001)"
 
 
+EXACT = "autoattack()"
+"""What the others are set beside."""
 TRIED = {
     "digits-plain": [("linf", 0.06), ("l2", 0.5)],
     "digits-hardened": [("linf", 0.15), ("l2", 0.8)],
@@ -72,7 +74,7 @@ def pictures(data: str, n: int) -> tuple[Tensor, Tensor]:
     return x, torch.tensor([sample.target for sample in samples])
 
 
-def peers(model: nn.Module, norm: str, epsilon: float) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+def peers(model: nn.Module, norm: str, epsilon: float, seed: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     """The four parts, each a function of images that still stand and their labels."""
     stand_in = types.ModuleType("visdom")
     stand_in.Visdom = object  # type: ignore[attr-defined]
@@ -82,8 +84,8 @@ def peers(model: nn.Module, norm: str, epsilon: float) -> dict[str, Callable[[Te
 
     p = math.inf if norm == "linf" else 2.0
     named = {"linf": "Linf", "l2": "L2"}[norm]
-    fab = torchattacks.FAB(model, norm=named, eps=epsilon, steps=100, multi_targeted=True, n_classes=10)
-    square = torchattacks.Square(model, norm=named, eps=epsilon, n_queries=5000, resc_schedule=False)
+    fab = torchattacks.FAB(model, norm=named, eps=epsilon, steps=100, multi_targeted=True, n_classes=10, seed=seed)
+    square = torchattacks.Square(model, norm=named, eps=epsilon, n_queries=5000, resc_schedule=False, seed=seed)
     return {
         "apgd-ce": lambda x, y: apgd(model, x, y, eps=epsilon, norm=p, n_iter=100, loss_function="ce"),
         "apgd-t": lambda x, y: apgd_targeted(
@@ -94,19 +96,19 @@ def peers(model: nn.Module, norm: str, epsilon: float) -> dict[str, Callable[[Te
     }
 
 
-def of_peers(model: Counted, x: Tensor, y: Tensor, norm: str, epsilon: float) -> dict[str, Any]:
+def of_peers(model: Counted, x: Tensor, y: Tensor, norm: str, epsilon: float, seed: int) -> dict[str, Any]:
     model.forwards = model.backwards = 0
     begun = time.process_time()
     with torch.no_grad():
         stands = model(x).argmax(1) == y
     stages = []
     size = catalog.make(f"{norm}({epsilon})", "threats").size
-    for name, attack in peers(model, norm, epsilon).items():
+    for name, attack in peers(model, norm, epsilon, seed).items():
         live = stands.nonzero().squeeze(1)
         if not len(live):
             break
         before = model.forwards, model.backwards
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         found = attack(x[live], y[live]).detach()
         with torch.no_grad():
             wrong = model(found).argmax(1) != y[live]
@@ -117,10 +119,10 @@ def of_peers(model: Counted, x: Tensor, y: Tensor, norm: str, epsilon: float) ->
     return row("peers", stands, model, time.process_time() - begun, stages)
 
 
-def of_ours(attack: str, model: Counted, x: Tensor, y: Tensor, norm: str, epsilon: float) -> dict[str, Any]:
+def of_ours(attack: str, model: Counted, x: Tensor, y: Tensor, norm: str, epsilon: float, seed: int) -> dict[str, Any]:
     model.forwards = model.backwards = 0
     begun = time.process_time()
-    result = stalwart.attack(model, x, y, attack, f"{norm}({epsilon})", bits=None, batch=500)
+    result = stalwart.attack(model, x, y, attack, f"{norm}({epsilon})", bits=None, batch=500, seed=seed)
     stages = [[stage.name, stage.attacked, stage.fell, stage.forwards] for stage in result.stages]
     return row(attack, ~result.reached, model, time.process_time() - begun, stages)
 
@@ -139,12 +141,27 @@ def row(name: str, stands: Tensor, model: Counted, seconds: float, stages: list[
     }
 
 
+def compare(runs: list[dict[str, Any]], whole: dict[str, Any]) -> None:
+    """A line for each attack: what stands, what differs from the whole ensemble, and the passes."""
+    for run in runs:
+        more = len(set(run["stands"]) - set(whole["stands"]))
+        fewer = len(set(whole["stands"]) - set(run["stands"]))
+        print(
+            f"{run['attack']:34} {run['robust'] / run['n']:7.2%} stand; against {EXACT} +{more} −{fewer}; "
+            f"{run['forwards']:8.1f} forwards ({run['forwards'] / whole['forwards']:.3f}), "
+            f"{run['backwards']:7.1f} backwards ({run['backwards'] / whole['backwards']:.3f}), "
+            f"{run['seconds']:.1f} CPU s; {run['stages']}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", help="folder with cifar-10-batches-py; without it the embedded digits are used")
     parser.add_argument("--n", type=int, default=250, help="images")
     parser.add_argument("--nets", nargs="+", choices=("plain", "hardened"), default=["hardened", "plain"])
     parser.add_argument("--norms", nargs="+", choices=("linf", "l2"), default=["linf", "l2"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the attacks, all of them for each net")
     parser.add_argument("--run", type=Path, help="attack this run's last checkpoint, as the hardened net")
     parser.add_argument("--epochs", type=int, default=None, help="epochs of training")
     parser.add_argument("--quick", action="store_true", help="without the peers")
@@ -160,9 +177,7 @@ def main() -> None:
     hard = "adversarial(pgd(steps=3, step=0.5), linf(8/255))" if cifar else "adversarial(pgd(steps=7), linf(0.2))"
     nets = {kind: hard if kind == "hardened" else "clean()" for kind in arguments.nets}
     x, y = pictures(data, arguments.n)
-    print(
-        f"{data}, {name}, {epochs} epochs, n = {len(x)}, torch {torch.__version__}, {torch.get_num_threads()} threads"
-    )
+    print(f"{data}, n = {len(x)}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for kind, objective in nets.items():
@@ -170,27 +185,17 @@ def main() -> None:
             made = (place / "last").exists()
             net = stalwart.load(place / "last") if made else train(data, name, objective, epochs, place)
             model = Counted(net).eval()
+            print(f"\n{kind}: {net.card['model']}, {net.card['objective']}, epoch {net.card['epoch']}")
             for norm, epsilon in TRIED[f"{'cifar' if cifar else 'digits'}-{kind}"]:
                 if norm not in arguments.norms:
                     continue
-                print(f"\n{kind}, {norm} {epsilon:.4g}")
-                runs = [of_ours(attack, model, x, y, norm, epsilon) for attack in (*arguments.swift, "autoattack()")]
-                if not arguments.quick:
-                    runs.append(of_peers(model, x, y, norm, epsilon))
-                whole = runs[len(arguments.swift)]
-                for run in runs:
-                    only = (
-                        len(set(run["stands"]) - set(whole["stands"])),
-                        len(set(whole["stands"]) - set(run["stands"])),
-                    )
-                    print(
-                        f"{run['attack']:34} {run['robust'] / len(x):7.2%} stand; against autoattack() +{only[0]} "
-                        f"−{only[1]}; {run['forwards']:8.1f} forwards ({run['forwards'] / whole['forwards']:.3f}), "
-                        f"{run['backwards']:7.1f} backwards ({run['backwards'] / whole['backwards']:.3f}), "
-                        f"{run['seconds']:.1f} CPU s; {run['stages']}",
-                        flush=True,
-                    )
-                    rows.append({"net": kind, "norm": norm, "epsilon": epsilon, **run})
+                for seed in arguments.seeds:
+                    print(f"\n{kind}, {norm} {epsilon:.4g}, seed {seed}")
+                    runs = [of_ours(each, model, x, y, norm, epsilon, seed) for each in (*arguments.swift, EXACT)]
+                    if not arguments.quick:
+                        runs.append(of_peers(model, x, y, norm, epsilon, seed))
+                    compare(runs, runs[len(arguments.swift)])
+                    rows += [{"net": kind, "norm": norm, "epsilon": epsilon, "seed": seed, **run} for run in runs]
     if arguments.json:
         arguments.json.write_text(json.dumps(rows) + "\n")
 

@@ -92,6 +92,7 @@ def test_certified_accuracy_falls_with_the_radius(run: Path) -> None:
     assert held == sorted(held, reverse=True)
     assert held[0] == pytest.approx(found["certified_accuracy"])
     assert held[0] > 0.4
+    assert found["forwards"] == 80 * (50 + 300)
     assert found["curve"][0]["epsilon"] == 0
     assert found["curve"][-1]["epsilon"] <= 0.25 * torch.special.ndtri(torch.tensor(0.001 ** (1 / 300))) + 1e-6
     assert last(stalwart.certify(run, shield, limit=80, batch=33))["curve"] == found["curve"]
