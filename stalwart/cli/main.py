@@ -79,6 +79,7 @@ app.command(
         "stalwart predict runs/a picture.jpg",
         "stalwart predict runs/a folder/ --json --skip-bad",
         "stalwart predict runs/a folder/ --guard",
+        "stalwart predict runs/boxes street/ --draw drawn/",
     ),
 )(work.predict)
 app.command(

@@ -87,16 +87,28 @@ def predict(
     batch: BatchSize = 64,
     device: Device = "auto",
     skip_bad: SkipBad = False,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", help="A folder for pictures with boxes, masks or maps on them.", show_default=False),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON line an image, nothing else.", rich_help_panel=_SHOWING)
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is on images: one line each, with the model's confidence."""
+    """Say what is on images: one line each, with the model's confidence; boxes and masks in the file's own pixels."""
     from stalwart.run.predict import predict as runner
 
     events = runner(
-        run, inputs, checkpoint=checkpoint, shield=shield, guard=guard, batch=batch, device=device, skip_bad=skip_bad
+        run,
+        inputs,
+        checkpoint=checkpoint,
+        shield=shield,
+        guard=guard,
+        batch=batch,
+        device=device,
+        skip_bad=skip_bad,
+        draw=draw,
     )
     play(iter(events), as_json=as_json, quiet=quiet, json_kinds=("prediction",))
 

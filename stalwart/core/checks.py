@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stalwart.core import shielding
+from stalwart.core import places, shielding
 from stalwart.core.contracts import (
     Attack,
     Batch,
@@ -19,6 +19,7 @@ from stalwart.core.contracts import (
     Examples,
     Info,
     Objective,
+    Placed,
     Rendered,
     Sample,
     Shield,
@@ -272,6 +273,20 @@ def task(task: Task, model: nn.Module, examples: Examples) -> None:
     _expect(same, f"{who}: metric merged must be the metric gathered", "other figures")
     for said in (task.describe(prediction, 0, examples.info), task.describe_target(targets, 0, examples.info)):
         _expect(isinstance(said, dict), f"{who}: describe must give a dict of plain values", said)
+    if isinstance(task, Placed):
+        _restored(task, prediction, examples.info, (images.shape[2], images.shape[3]), who)
+
+
+def _restored(task: Placed, prediction: Any, info: Info, size: tuple[int, int], who: str) -> None:
+    """A prediction put back where it is stays what it is, and its masks fit into JSON."""
+    there = task.restore(prediction, 0, places.affine(1, "cpu")[0], size)
+    before, after = task.outline(prediction, 0, info), task.outline(there, 0, info)
+    try:
+        same = json.dumps(before) == json.dumps(after)
+    except (TypeError, ValueError) as error:
+        raise ContractError(f"{who}: outline must fit into JSON. Got {error}.") from None
+    _expect(same, f"{who}: restore to the same picture must change nothing", after)
+    _expect(set(task.describe(there, 0, info)) <= set(after), f"{who}: outline must say what describe says", after)
 
 
 def _divergence(task: Task, model: nn.Module, images: Tensor, who: str) -> None:

@@ -325,6 +325,20 @@ class Placed(Task, Protocol):
         """The same of one sample's target as the source gives it, with one map (2, 3)."""
         ...
 
+    def restore(self, prediction: Any, index: int, placement: Tensor, size: tuple[int, int]) -> Any:
+        """One sample's prediction as that of a picture of its own: a batch of one. What is not sure enough to be shown
+        may be left out.
+
+        Args:
+            placement: (2, 3) from a place in the other picture to what it shows of the image predicted on.
+            size: (height, width) of the other picture.
+        """
+        ...
+
+    def outline(self, prediction: Any, index: int, info: Info) -> dict[str, Any]:
+        """What `describe` says, and every mask in it as COCO's compressed run lengths."""
+        ...
+
 
 # ---------------------------------------------------------------- attacks
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stalwart.core import places
 from stalwart.core.contracts import Info, Objects, Verdict
 from stalwart.core.errors import ContractError
 from stalwart.core.objects import ObjectBatch, giou
@@ -140,6 +141,22 @@ def _best(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Detections]
     labels, index = place % scores.shape[1], place // scores.shape[1]
     order = batched_nms(boxes[index].float(), top.float(), labels, AGAIN)[:most]
     return index[order], Detections(boxes[index[order]], labels[order], top[order])
+
+
+def restored(one: Detections, placement: Tensor, size: tuple[int, int], threshold: float) -> Detections:
+    """Detections of at least the threshold's score in the pixels of another picture: cut at its border, and what lies
+    beyond it left out.
+
+    Args:
+        placement: (2, 3) from a place in the other picture to what it shows of the image predicted on.
+        size: (height, width) of the other picture.
+    """
+    boxes = places.move_boxes(one.boxes[None], placement[None].to(one.boxes.device))[0]
+    limits = torch.tensor([size[1], size[0]] * 2, device=boxes.device, dtype=boxes.dtype)
+    boxes = torch.minimum(boxes.clamp_min(0), limits)
+    keep = (one.scores >= threshold) & ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
+    masks = None if one.masks is None else places.move_shared(one.masks[keep], placement, size)
+    return Detections(boxes[keep], one.labels[keep], one.scores[keep], masks)
 
 
 def divergence(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> Tensor:

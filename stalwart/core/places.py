@@ -73,6 +73,14 @@ def move_masks(masks: Tensor, placement: Tensor, size: tuple[int, int], void: in
     return torch.where(inside, taken, torch.full_like(taken, void))
 
 
+def move_shared(masks: Tensor, placement: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks (n, H, W) bool of one image moved by its one map (2, 3) to (n, *size), the nearest pixel."""
+    height, width = masks.shape[1:]
+    index = torch.arange(height * width, device=masks.device).view(1, height, width)
+    at = move_masks(index, placement[None].to(masks.device), size, -1)[0]  # (*size) the pixel that is shown
+    return masks.flatten(1)[:, at.clamp_min(0)] & (at >= 0)
+
+
 def move_boxes(boxes: Tensor, placement: Tensor) -> Tensor:
     """Boxes (B, N, 4) as (left, top, right, bottom): the least upright ones around the moved corners. Not clipped."""
     inverse = invert(placement)

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from stalwart.core.contracts import Objects
+from stalwart.core.finding import Detections
 from stalwart.pages.html import clean
 
 LONGEST = 288
@@ -31,45 +32,53 @@ def colour(index: int) -> str:
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
-def drawn(image: Tensor, target: Any, names: Sequence[str]) -> Tensor:
-    """uint8 (3, h, w): the picture at `LONGEST` pixels with its objects or its index mask on it.
+def drawn(image: Tensor, target: Any, names: Sequence[str], longest: int = LONGEST) -> Tensor:
+    """uint8 (3, h, w): the picture with its objects or its index mask on it.
 
     Args:
         image: (C, H, W) uint8.
-        target: objects, an index mask (H, W), or anything else, of which nothing is drawn.
+        target: objects, detections, an index mask (H, W), or anything else, of which nothing is drawn.
         names: of the classes.
+        longest: pixels of the drawn picture's longer side.
     """
     height, width = image.shape[1:]
-    scale = LONGEST / max(height, width)
+    scale = longest / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
     way = Image.Resampling.NEAREST if scale > 3 else Image.Resampling.BILINEAR
     picture = Image.fromarray(pixels).resize(size, way)
-    if isinstance(target, Objects):
+    if isinstance(target, Objects | Detections):
         _objects(picture, target, names, (size[0] / width, size[1] / height))
     elif isinstance(target, Tensor) and target.ndim == 2:
         picture = _indices(picture, target, len(names))
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def _objects(picture: Image.Image, objects: Objects, names: Sequence[str], scale: tuple[float, float]) -> None:
+def _objects(
+    picture: Image.Image, objects: Objects | Detections, names: Sequence[str], scale: tuple[float, float]
+) -> None:
     draw = ImageDraw.Draw(picture)
+    scores = objects.scores.tolist() if isinstance(objects, Detections) else None
+    crowds = objects.crowd.tolist() if isinstance(objects, Objects) and objects.crowd is not None else None
     for place, label in enumerate(objects.labels.tolist()):
         if objects.masks is not None:
-            area = Image.fromarray(objects.masks[place].numpy()).resize(picture.size, Image.Resampling.NEAREST)
+            area = Image.fromarray(objects.masks[place].cpu().numpy()).resize(picture.size, Image.Resampling.NEAREST)
             faint = area.convert("L").point(lambda level: 115 if level else 0)
             picture.paste(colour(label), (0, 0), faint)
-    font = ImageFont.load_default(11)
+    letters = max(11, max(picture.size) // 80)  # as large as the picture asks for
+    font, line = ImageFont.load_default(letters), letters // 5
     for place, (box, label) in enumerate(zip(objects.boxes.tolist(), objects.labels.tolist(), strict=True)):
         left, top, right, bottom = (value * scale[axis % 2] for axis, value in enumerate(box))
-        crowd = objects.crowd is not None and bool(objects.crowd[place])
+        crowd = crowds is not None and crowds[place]
         draw.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=colour(label),
-                       width=1 if crowd else 2)  # fmt: skip
-        if len(objects) <= MOST_NAMES:
+                       width=max(1, line // 2) if crowd else line)  # fmt: skip
+        if len(objects.labels) <= MOST_NAMES:
             text = clean(names[label] if label < len(names) else "?", 24) + (" (crowd)" if crowd else "")
-            around = draw.textbbox((left + 2, max(top - 13, 0)), text, font=font)
+            text += f" {scores[place]:.0%}" if scores is not None else ""
+            at = (left + 2, max(top - letters - 2, 0))
+            around = draw.textbbox(at, text, font=font)
             draw.rectangle((around[0] - 2, around[1] - 1, around[2] + 2, around[3] + 1), fill=colour(label))
-            draw.text((left + 2, max(top - 13, 0)), text, fill="white", font=font)
+            draw.text(at, text, fill="white", font=font)
 
 
 def _indices(picture: Image.Image, mask: Tensor, classes: int) -> Image.Image:
@@ -77,5 +86,5 @@ def _indices(picture: Image.Image, mask: Tensor, classes: int) -> Image.Image:
     table = np.zeros((256, 3), dtype=np.uint8)
     for index in range(min(classes, 256)):
         table[index] = [int(colour(index)[at : at + 2], 16) for at in (1, 3, 5)]
-    coloured: _Pixels = table[mask.clamp(0, 255).to(torch.uint8).numpy()]
+    coloured: _Pixels = table[mask.clamp(0, 255).to("cpu", torch.uint8).numpy()]
     return Image.blend(picture, Image.fromarray(coloured).resize(picture.size, Image.Resampling.NEAREST), 0.55)

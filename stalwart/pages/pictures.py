@@ -14,7 +14,16 @@ LONGEST = 128
 
 
 def png(image: Tensor) -> str:
-    """A data URI of `image` (C, H, W) uint8 with 1 or 3 channels.
+    """A data URI of `image` (C, H, W) uint8 with 1 or 3 channels, as small as can be.
+
+    Raises:
+        ValueError: another shape or type.
+    """
+    return "data:image/png;base64," + base64.b64encode(png_file(image, optimize=True)).decode()
+
+
+def png_file(image: Tensor, *, optimize: bool = False) -> bytes:
+    """What a PNG file of `image` holds.
 
     Raises:
         ValueError: another shape or type.
@@ -24,8 +33,8 @@ def png(image: Tensor) -> str:
     pixels = image.permute(1, 2, 0).contiguous().numpy()
     picture = Image.fromarray(pixels[..., 0] if image.shape[0] == 1 else pixels)
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    picture.save(file, "PNG", optimize=optimize)
+    return file.getvalue()
 
 
 def factor(clean: Tensor, adversarial: Tensor) -> int:

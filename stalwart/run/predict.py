@@ -12,17 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stalwart.core import catalog
+from stalwart.core import catalog, places
 from stalwart.core.contracts import Event, Info, Placed, Shield, Task
 from stalwart.core.device import pick
 from stalwart.core.errors import DataError, InputError
 from stalwart.core.freeze import frozen
-from stalwart.feed.decode import decode
+from stalwart.feed.decode import decode, fit
 from stalwart.feed.files import images_under
+from stalwart.pages.overlays import drawn
+from stalwart.pages.pictures import png_file
 from stalwart.run._progress import progress
+from stalwart.store import atomic
 from stalwart.store import checkpoint as checkpoints
 from stalwart.store import guard as guards
 
+Size = tuple[int, int]
+"""(height, width) in pixels."""
 READERS = 8
 """Files decoded at the same time, at most."""
 
@@ -37,8 +42,12 @@ def predict(
     batch: int = 64,
     device: str = "auto",
     skip_bad: bool = False,
+    draw: str | Path | None = None,
 ) -> Iterator[Event]:
-    """Say what is on each image, at the size that the model was trained on.
+    """Say what is on each image.
+
+    The model sees it at the size that it was trained on; boxes, masks and maps are told in the pixels of the file, as a
+    viewer shows it (upright by its EXIF).
 
     Args:
         path: a run folder; or a checkpoint folder, and then `checkpoint` is not looked at.
@@ -49,11 +58,15 @@ def predict(
             `threshold` above which at most 5 % of clean images lie. It goes with the model as it is, without a shield.
         batch: images at a time; one batch of images is in memory, however many files there are.
         skip_bad: warn of files that cannot be read, and go on, where otherwise the first one is an error.
+        draw: a folder for a PNG of each file, at its own size, with what was found drawn on it.
 
     Yields:
-        start, warning, prediction (file, and what the task describes), progress, result (n, skipped, seconds).
+        start, warning, prediction (file; its `size` in height and width where the task has places; what the task
+        describes, masks as COCO's compressed run lengths; the `drawing`), progress, result (n, skipped, seconds).
 
     Raises:
+        InputError: a drawing is wanted of a task whose predictions have no places.
+        StorageError: a drawing that cannot be written.
         CheckpointError: no such checkpoint, or a damaged one.
         DataError: a file that cannot be read, a folder without images, or no file at all that can be read.
     """
@@ -75,6 +88,9 @@ def predict(
     if shield is not None:
         model = catalog.make(shield, "shields")(model)
     task: Task = catalog.make(card["task"], "tasks")
+    placed = task if isinstance(task, Placed) else None
+    if draw is not None and placed is None:
+        raise InputError(f"predict: a drawing shows boxes, masks or maps. Got draw for the task {card['task']}.")
     signature = checkpoints.signature_of(card)
     info = Info(
         name=", ".join(str(item) for item in inputs),
@@ -85,13 +101,16 @@ def predict(
         size=signature.size,
     )
 
-    def read(file: str) -> Tensor | DataError:
+    def read(file: str) -> tuple[Tensor, Size] | DataError:
+        """The image as in training, and the size that it has in its file."""
         try:
-            return decode(file, signature.channels, signature.size, whole=isinstance(task, Placed))  # as in training
+            image = decode(file, signature.channels)
         except DataError as error:
             return error
+        own = (image.shape[1], image.shape[2])
+        return fit(image, signature.size, signature.channels, whole=placed is not None).contiguous(), own
 
-    total = len(files)
+    total, drawings = len(files), _named_apart(files)
     yield Event("start", {"what": "predict", "total": total, "unit": "images", "model": card["model"]})
     begun = time.perf_counter()
     skipped = 0
@@ -99,22 +118,32 @@ def predict(
         for first in range(0, total, batch):
             part = files[first : first + batch]
             images, names = [], []
-            for file, image in zip(part, pool.map(read, part), strict=True):
-                if isinstance(image, DataError):
+            for file, found in zip(part, pool.map(read, part), strict=True):
+                if isinstance(found, DataError):
                     if not skip_bad:
-                        raise image
+                        raise found
                     skipped += 1
-                    yield Event("warning", {"message": f"left out {image}"})
+                    yield Event("warning", {"message": f"left out {found}"})
                     continue
-                images.append(image)
-                names.append(file)
+                images.append(found[0])
+                names.append((file, found[1]))
             if images:
                 pixels = torch.stack(images).to(place).float().div_(255)  # (B, C, H, W)
                 with frozen(model), torch.no_grad():  # no inference mode: a detector may ask for slopes
                     prediction = task.predict(model, pixels)
                     scores = None if kept is None else kept.guard.detector.score(model, pixels, kept.guard.fitted)
-                for index, file in enumerate(names):
-                    said = task.describe(prediction, index, info)
+                for index, (file, own) in enumerate(names):
+                    if placed is None:
+                        said = task.describe(prediction, index, info)
+                    else:
+                        back = places.invert(places.fitted(own, signature.size, whole=True)[None])[0]
+                        there = placed.restore(prediction, index, back, own)
+                        said = {"size": list(own), **placed.outline(there, 0, info)}
+                        if draw is not None:
+                            picture = Path(draw) / drawings[file]
+                            image = drawn(decode(file), there[0], info.classes, max(own))
+                            atomic.write_bytes(picture, png_file(image))
+                            said["drawing"] = str(picture)
                     if kept is not None and scores is not None:
                         score, threshold = float(scores[index]), kept.guard.threshold
                         said |= {"suspicious": score > threshold, "score": score, "threshold": threshold}
@@ -124,6 +153,21 @@ def predict(
         raise DataError(f"{info.name}: expected images that can be read. Got none among {total} files.")
     seconds = time.perf_counter() - begun
     yield Event("result", {"kind": "predict", "n": total - skipped, "skipped": skipped, "seconds": seconds})
+
+
+def _named_apart(files: Sequence[str]) -> dict[str, str]:
+    """For each file the name of its drawing, its own with .png; a number tells files of one name apart."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for file in files:
+        stem, number = Path(file).stem, 1
+        name = stem
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names[file] = f"{name}.png"
+    return names
 
 
 def _files(inputs: Sequence[str | Path]) -> list[str]:

@@ -13,7 +13,16 @@ from stalwart.core.coco import CocoMetric
 from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError, nearest
-from stalwart.core.finding import OVERLAP, Detections, ObjectGoal, described, divergence, finder_of, surest
+from stalwart.core.finding import (
+    OVERLAP,
+    Detections,
+    ObjectGoal,
+    described,
+    divergence,
+    finder_of,
+    restored,
+    surest,
+)
 from stalwart.core.objects import ObjectBatch, iou, move, stack
 
 Kind = Literal["untargeted", "vanish", "fabricate", "mislabel"]
@@ -94,9 +103,19 @@ class detection:
     def place(self, target: Objects, placement: Tensor, size: tuple[int, int]) -> Objects:
         return move(self.collate([target]), placement[None], size).of(0)  # without masks: they are not looked at
 
+    def restore(
+        self, prediction: Sequence[Detections], index: int, placement: Tensor, size: tuple[int, int]
+    ) -> list[Detections]:
+        """Detections with at least the threshold's score."""
+        return [restored(prediction[index], placement, size, self.threshold)]
+
     def describe(self, prediction: Sequence[Detections], index: int, info: Info) -> dict[str, Any]:
         """What is found with at least the threshold's score, and where."""
         return described(prediction[index], info, self.threshold)
+
+    def outline(self, prediction: Sequence[Detections], index: int, info: Info) -> dict[str, Any]:
+        """As `describe`: boxes are in it."""
+        return self.describe(prediction, index, info)
 
     def describe_target(self, targets: ObjectBatch, index: int, info: Info) -> dict[str, Any]:
         return described(targets.of(index), info)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stalwart.core.coco import CocoMetric
+from stalwart.core.coco import CocoMetric, encoded
 from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError, nearest
@@ -22,6 +22,7 @@ from stalwart.core.finding import (
     described,
     divergence,
     masker_of,
+    restored,
     surest,
 )
 from stalwart.core.objects import ObjectBatch, iou, move, stack
@@ -133,9 +134,24 @@ class instance:
     def place(self, target: Objects, placement: Tensor, size: tuple[int, int]) -> Objects:
         return move(stack([target]), placement[None], size).of(0)
 
+    def restore(
+        self, prediction: Sequence[Detections], index: int, placement: Tensor, size: tuple[int, int]
+    ) -> list[Detections]:
+        """Detections with at least the threshold's score."""
+        return [restored(prediction[index], placement, size, self.threshold)]
+
     def describe(self, prediction: Sequence[Detections], index: int, info: Info) -> dict[str, Any]:
         """What is found with at least the threshold's score, where, and of how many pixels."""
         return described(prediction[index], info, self.threshold)
+
+    def outline(self, prediction: Sequence[Detections], index: int, info: Info) -> dict[str, Any]:
+        """As `describe`, each object with its 'mask'."""
+        one = prediction[index]
+        assert one.masks is not None
+        said = self.describe(prediction, index, info)
+        for row, mask in zip(said["objects"], encoded(one.masks[one.scores >= self.threshold]), strict=True):
+            row["mask"] = mask
+        return said
 
     def describe_target(self, targets: ObjectBatch, index: int, info: Info) -> dict[str, Any]:
         return described(targets.of(index), info)

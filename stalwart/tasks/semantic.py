@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stalwart.core import places
+from stalwart.core.coco import encoded
 from stalwart.core.component import Range, component
 from stalwart.core.contracts import Goal, Info, Metric, Verdict
 from stalwart.core.errors import ContractError, InputError, nearest
@@ -95,9 +96,19 @@ class semantic:
     def place(self, target: Tensor, placement: Tensor, size: tuple[int, int]) -> Tensor:
         return places.move_masks(target[None], placement[None], size, VOID)[0]
 
+    def restore(self, prediction: Tensor, index: int, placement: Tensor, size: tuple[int, int]) -> Tensor:
+        """(1, *size), 255 beyond the image's border."""
+        return self.place(prediction[index], placement.to(prediction.device), size)[None]
+
     def describe(self, prediction: Tensor, index: int, info: Info) -> dict[str, Any]:
         """The classes by the share of the image that they take, largest first."""
         return _shares(prediction[index], info)
+
+    def outline(self, prediction: Tensor, index: int, info: Info) -> dict[str, Any]:
+        """As `describe`, and under 'masks' the pixels of each class that there is."""
+        said = self.describe(prediction, index, info)
+        own = torch.stack([prediction[index] == info.classes.index(name) for name in said["shares"]])
+        return {**said, "masks": dict(zip(said["shares"], encoded(own), strict=True))}
 
     def describe_target(self, targets: Tensor, index: int, info: Info) -> dict[str, Any]:
         return _shares(targets[index], info)
