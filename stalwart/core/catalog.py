@@ -33,6 +33,7 @@ ROOMS: dict[str, Any] = {
     "detectors": contracts.Detector,
     "optimizers": contracts.OptimizerMaker,
     "schedules": contracts.Schedule,
+    "roads": contracts.Roads,
 }
 """Each room and the contract that its components keep."""
 
@@ -112,7 +113,12 @@ def make_all(spelled: Any, room: str) -> tuple[Any, ...]:
 
 
 def _example(room: str) -> str:
-    examples = {"threats": "linf(8/255)", "attacks": "pgd(steps=20)", "data": "folder('pets/')"}
+    examples = {
+        "threats": "linf(8/255)",
+        "attacks": "pgd(steps=20)",
+        "data": "folder('pets/')",
+        "roads": "town(seed=3)",
+    }
     return examples.get(room) or f"{names(room)[0]}()"
 
 

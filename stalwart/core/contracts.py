@@ -586,6 +586,18 @@ class Schedule(Protocol):
         ...
 
 
+# ---------------------------------------------------------------- driving
+
+
+@runtime_checkable
+class Roads(Protocol):
+    """A family of roads: its fields, a seed among them, say which."""
+
+    def build(self) -> Any:
+        """The `drive.geometry.lanes.RoadMap`; the same fields give the same map."""
+        ...
+
+
 # ---------------------------------------------------------------- events and results
 
 

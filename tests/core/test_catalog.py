@@ -16,6 +16,7 @@ def test_every_room_has_its_first_components() -> None:
     for room, name in [
         ("attacks", "pgd"), ("threats", "linf"), ("data", "digits"), ("models", "fastnet"), ("tasks", "classification"),
         ("objectives", "clean"), ("augments", "crop"), ("optimizers", "sgd"), ("schedules", "cosine"),
+        ("roads", "town"),
     ]:  # fmt: skip
         assert name in catalog.names(room)
 

@@ -1,0 +1,1 @@
+"""Families of roads, each from a seed: one file is one family."""
