@@ -10,11 +10,17 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 """What the compiler may do with sums and products. Infinities and NaN keep their meaning."""
+
+
+def single(value: float) -> float:
+    """A float32 for a kernel's module to hold: with a plain 0.5 a kernel would compute in float64."""
+    return cast(float, np.float32(value))
 
 
 def kernel(function: F) -> F:

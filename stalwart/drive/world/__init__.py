@@ -1,0 +1,1 @@
+"""Bodies: what they are, how they move, when they touch."""

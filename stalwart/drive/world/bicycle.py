@@ -1,0 +1,68 @@
+"""The kinematic bicycle with limits: how a body moves in one tick under what its driver asks for.
+
+The reference point is the middle of the box, halfway between the axles. See Kong et al., "Kinematic and dynamic
+vehicle models for autonomous driving control design" (IV 2015), equations 1 and 2. Within a tick acceleration and
+steering angle are constant, so the path is an arc, followed exactly.
+"""
+
+from __future__ import annotations
+
+import math
+
+from stalwart.drive.compiled import kernel, single
+
+GRAVITY_MPS2 = single(9.81)
+_ZERO, _QUARTER, _HALF, _ONE = single(0.0), single(0.25), single(0.5), single(1.0)
+_24TH, _LEAST = single(1 / 24), single(0.05)
+
+
+@kernel
+def asked_accel(
+    accel: float, wanted: float, most_accel: float, most_brake: float, jerk: float, grip: float, dt: float
+) -> float:
+    """Acceleration [m/s²] after jerk limit, engine and brakes, and the friction circle's radius `grip` [m/s²]."""
+    change = min(max(wanted - accel, -jerk * dt), jerk * dt)
+    return max(min(accel + change, min(most_accel, grip)), -min(most_brake, grip))
+
+
+@kernel
+def asked_steer(steer: float, wanted: float, most_steer: float, rate: float, dt: float) -> float:
+    """Steering angle [rad] after its rate limit and stop."""
+    change = min(max(wanted - steer, -rate * dt), rate * dt)
+    return min(max(steer + change, -most_steer), most_steer)
+
+
+@kernel
+def move(
+    x: float, y: float, yaw: float, speed: float, accel: float, steer: float, wheelbase: float, grip: float, dt: float
+) -> tuple[float, float, float, float]:
+    """x, y, yaw and speed a tick later. Speed does not fall below 0: a body that would stop does so where it stops.
+
+    Where speed² × curvature and acceleration leave the friction circle (radius `grip`), the path is the widest arc that
+    the circle still allows: the body slides on, its wheels over.
+    """
+    later = speed + accel * dt
+    if later < _ZERO:
+        way = -_HALF * speed * speed / accel
+        later = _ZERO
+    else:
+        way = (speed + later) * _HALF * dt
+    tangent = math.tan(steer)
+    slip = _HALF * tangent  # tangent of the angle between the heading and the course of the middle
+    cos_slip = _ONE / math.sqrt(_ONE + slip * slip)
+    curvature = tangent * cos_slip / wheelbase
+    aside = math.sqrt(max(grip * grip - accel * accel, _ZERO))
+    if abs(curvature) * speed * speed > aside:
+        curvature = math.copysign(aside / (speed * speed), curvature)
+    turn = curvature * way
+    course = yaw + math.atan(slip) + _HALF * turn
+    chord = way * (_ONE - turn * turn * _24TH)  # sin(turn / 2) / (turn / 2), to the fourth order
+    return x + chord * math.cos(course), y + chord * math.sin(course), yaw + turn, later
+
+
+@kernel
+def steer_for(curvature: float, wheelbase: float) -> float:
+    """The steering angle under which the middle drives a circle of that curvature: `move`'s formula solved for it."""
+    k = curvature * wheelbase
+    tangent = k / math.sqrt(max(_ONE - _QUARTER * k * k, _LEAST))
+    return math.atan(tangent)
