@@ -100,16 +100,27 @@ class ObjectGoal(ABC):
         kind: which of the task's goals.
         threshold: the score from which on something counts as seen.
         floor: the share of the objects below which too few are found.
+        wanted: what is to be seen; None for an untargeted goal.
     """
 
-    def __init__(self, model: nn.Module, targets: ObjectBatch, kind: str, threshold: float, floor: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        targets: ObjectBatch,
+        kind: str,
+        threshold: float,
+        floor: float,
+        wanted: ObjectBatch | None = None,
+    ) -> None:
         self.model, self.targets, self.kind, self.threshold, self.floor = model, targets, kind, threshold, floor
+        self.wanted = wanted
 
     def on(self, model: nn.Module) -> Self:
-        return type(self)(model, self.targets, self.kind, self.threshold, self.floor)
+        return type(self)(model, self.targets, self.kind, self.threshold, self.floor, self.wanted)
 
     def select(self, index: Tensor) -> Self:
-        return type(self)(self.model, self.targets[index], self.kind, self.threshold, self.floor)
+        wanted = None if self.wanted is None else self.wanted[index]
+        return type(self)(self.model, self.targets[index], self.kind, self.threshold, self.floor, wanted)
 
     @abstractmethod
     def __call__(self, images: Tensor) -> Verdict: ...

@@ -27,6 +27,9 @@ from stalwart.core.objects import ObjectBatch, iou, move, stack
 
 Kind = Literal["untargeted", "vanish", "fabricate", "mislabel"]
 KINDS: tuple[Kind, ...] = ("untargeted", "vanish", "fabricate", "mislabel")
+TARGETED: tuple[Kind, ...] = ("fabricate", "mislabel")
+ENOUGH = 0.7
+"""The IoU with a wanted box from which on no more effort goes to it."""
 
 
 @component
@@ -70,8 +73,8 @@ class detection:
         found = surest(finder, model(images), images, self.most)
         return [one for _, one in found]
 
-    def goal(self, model: nn.Module, targets: ObjectBatch, kind: str = "", wanted: Any = None) -> Goal:
-        """What is done to each image's own objects.
+    def goal(self, model: nn.Module, targets: ObjectBatch, kind: str = "", wanted: ObjectBatch | None = None) -> Goal:
+        """What is done to each image's own objects or, with `wanted`, what is to be seen in it.
 
         kind        loss to be raised                                   reached
         untargeted  the training loss (the usual one)                   fewer than `floor` of the objects are found;
@@ -84,15 +87,29 @@ class detection:
         After the objectness and mislabelling attacks of Chow et al., "Adversarial objectness gradient attacks in
         real-time object detection systems" (TPS 2020), in terms of candidates, so that any detector has them.
 
+        With `wanted`, objects as the targets are:
+        fabricate   log p of each wanted class and log IoU with     each wanted object is seen: its class, on its box
+                    its box, of the candidate that lies best
+        mislabel    the same, and log(1 − p) of the true class of   the same, and no true object of another class in
+        (the usual  candidates on objects in whose place another    the place of a wanted one is found any more
+        one)        is wanted
+
+        Where an image has no wanted object, nothing can be reached.
+
         Raises:
-            InputError: an unknown kind; `wanted`, which is not served.
+            InputError: an unknown kind, or one that is not for `wanted`; `wanted` for another number of images.
         """
-        kind = kind or "untargeted"
+        kind = kind or ("untargeted" if wanted is None else "mislabel")
         if kind not in KINDS:
             raise InputError(f"detection has no goal {kind!r}. {nearest(kind, KINDS)}")
-        if wanted is not None:
-            raise InputError("detection has no targeted goals: 'mislabel' and 'fabricate' say what is wanted.")
-        return _Goal(model, targets, kind, self.threshold, self.floor)
+        if wanted is None:
+            return _Goal(model, targets, kind, self.threshold, self.floor)
+        if kind not in TARGETED:
+            raise InputError(f"detection: wanted objects are for the goals {' and '.join(TARGETED)}. Got {kind!r}.")
+        if not isinstance(wanted, ObjectBatch) or len(wanted) != len(targets):
+            came = f"{len(wanted)} images'" if isinstance(wanted, ObjectBatch) else type(wanted).__name__
+            raise InputError(f"wanted must be the objects of {len(targets)} images, collated. Got {came}.")
+        return _Targeted(model, targets, kind, self.threshold, self.floor, wanted)
 
     def metric(self, info: Info) -> Metric:
         return CocoMetric(info.classes)
@@ -167,8 +184,7 @@ class _Goal(ObjectGoal):
             none = torch.zeros_like(count, dtype=torch.bool)
             return {"few": off > 0, "none": none, "more": off > 0, "other": none}
         on = over >= OVERLAP  # (B, A, N)
-        label = self.targets.labels.clamp_min(0)  # (B, N)
-        right = sure.gather(2, label[:, None].expand(-1, sure.shape[1], -1))  # (B, A, N): sure of the object's class
+        right = _of_classes(sure, self.targets.labels)  # (B, A, N): sure of the object's class
         any_class = sure.any(2, keepdim=True)
         found = (on & right).any(1) & there  # (B, N)
         false = (on & any_class & ~right).any(1) & there
@@ -178,3 +194,43 @@ class _Goal(ObjectGoal):
         few = torch.where(empty, off > 0, share < self.floor)
         none = ~found.any(1) & ~empty
         return {"few": few, "none": none, "more": off > count, "other": none & false.any(1)}
+
+
+class _Targeted(ObjectGoal):
+    """Verdicts on what is to be seen, from one forward pass."""
+
+    def __call__(self, images: Tensor) -> Verdict:
+        assert self.wanted is not None
+        boxes, logits = finder_of(self.model).candidates(self.model(images))  # (B, A, 4), (B, A, K)
+        there = self.wanted.there  # (B, M)
+        if not there.shape[1]:
+            return Verdict(
+                logits.flatten(1).sum(1) * 0, torch.zeros(len(logits), dtype=torch.bool, device=boxes.device)
+            )
+        over = iou(boxes, self.wanted.boxes)  # (B, A, M)
+        own = _of_classes(logits, self.wanted.labels)  # (B, A, M)
+        # A score is easier to raise than a box to move: the one that lies best is climbed by, of several the surest.
+        best = (over.detach().clamp_max(ENOUGH) + 0.1 * own.detach().sigmoid()).argmax(1, keepdim=True)
+        near = (F.logsigmoid(own) + over.clamp(0.01, ENOUGH).log()).gather(1, best).squeeze(1)  # (B, M)
+        loss = (near * there).sum(1) / there.sum(1).clamp_min(1)
+        with torch.no_grad():
+            seen = ((over >= OVERLAP) & (own.sigmoid() >= self.threshold)).any(1)
+            reached = (seen | ~there).all(1) & there.any(1)
+        if self.kind == "fabricate" or not self.targets.there.shape[1]:
+            return Verdict(loss, reached)
+        another = self.targets.labels[:, :, None] != self.wanted.labels[:, None]
+        same_place = iou(self.targets.boxes, self.wanted.boxes) >= OVERLAP  # (B, N, M)
+        turned = (same_place & another & there[:, None]).any(2) & self.targets.there  # (B, N)
+        true = _of_classes(logits, self.targets.labels)  # (B, A, N)
+        on = (iou(boxes.detach(), self.targets.boxes) >= OVERLAP) & turned[:, None]
+        # Candidates that nobody sees do not matter: each counts with the score that it has.
+        weight = true.detach().sigmoid() * on
+        gone = (F.logsigmoid(-true) * weight).sum(1) / weight.sum(1).clamp_min(1e-6)  # (B, N)
+        loss = loss + gone.sum(1) / turned.sum(1).clamp_min(1)
+        found = (on & (true.detach().sigmoid() >= self.threshold)).flatten(1).any(1)
+        return Verdict(loss, reached & ~found)
+
+
+def _of_classes(values: Tensor, labels: Tensor) -> Tensor:
+    """(B, A, N) the candidates' values (B, A, K) of the classes (B, N)."""
+    return values.gather(2, labels.clamp_min(0)[:, None].expand(-1, values.shape[1], -1))

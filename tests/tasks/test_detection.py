@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import stalwart
@@ -99,12 +100,91 @@ def test_losses_rise_towards_the_goal(kind: str, better: tuple[Tensor, Tensor], 
     assert values[0] > values[1] + 1
 
 
+# Candidates at HERE and THERE; the truth is a cat HERE. Wanted: a dog HERE, or a dog THERE.
+@pytest.mark.parametrize(
+    ("logits", "turned", "appeared"),
+    [
+        ((CAT, NOBODY), False, False),
+        ((DOG, NOBODY), True, False),
+        ((OWL, NOBODY), False, False),
+        ((NOBODY, NOBODY), False, False),
+        ((torch.maximum(CAT, DOG), NOBODY), False, False),  # both at once
+        ((CAT, DOG), False, True),
+        ((DOG, DOG), True, True),
+    ],
+)
+def test_what_is_wanted_is_reached(logits: tuple[Tensor, Tensor], turned: bool, appeared: bool) -> None:
+    model, images = Said(torch.stack([HERE, THERE], 1), torch.stack(logits, 1)), torch.rand(1, 3, 8, 8)
+    truth = one([HERE], [0])
+    assert bool(detection().goal(model, truth, "", one([HERE + 1], [1]))(images).reached) == turned
+    assert bool(detection().goal(model, truth, "fabricate", one([THERE - 1], [1]))(images).reached) == appeared
+    both = detection().goal(model, truth, "fabricate", one([HERE, THERE], [1, 1]))(images)
+    assert bool(both.reached) == (turned and appeared)
+    for kind in ("fabricate", "mislabel"):  # nothing is wanted: nothing can be reached
+        none = detection().goal(model, truth, kind, one([], []))(images)
+        assert (bool(none.reached), float(none.loss.detach())) == (False, 0.0)
+        # The same of an image whose batch mate wants something.
+        pair = Said(torch.stack([HERE, THERE], 1).expand(2, -1, -1), torch.stack(logits, 1).expand(2, -1, -1).clone())
+        empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+        aims = stack([empty, Objects(HERE, torch.tensor([1]))])
+        goal = detection().goal(pair, stack([truth.of(0)] * 2), kind, aims)
+        verdict = goal(images.expand(2, -1, -1, -1))
+        assert (bool(verdict.reached[0]), float(verdict.loss[0].detach())) == (False, 0.0)
+        part = goal.select(torch.tensor([1]))
+        assert len(part.wanted) == 1  # type: ignore[attr-defined]
+
+
+class Painted(nn.Module):
+    """A detector that reads its candidates from the picture: red, green and blue are the classes, 4 × 4 fields the
+    places; a fifth row of pixels moves the boxes."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images
+
+    def candidates(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        fields = F.avg_pool2d(outputs[:, :, :16], 4)  # (B, 3, 4, 4)
+        row, column = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
+        moved = (outputs[:, :, 16:].mean((1, 2, 3)) - 0.5)[:, None, None] * 8
+        left = torch.stack([column, row, column + 1, row + 1], -1).view(1, 16, 4) * 4
+        return left + moved, (fields.flatten(2).transpose(1, 2) - 0.5) * 12
+
+    def losses(self, outputs: Tensor, targets: ObjectBatch) -> Tensor:
+        return outputs.flatten(1).sum(1)
+
+
+def test_an_attack_makes_what_is_wanted() -> None:
+    """PGD turns a red field green where it is, and makes a blue one appear where there is none, half a field aside."""
+    images = torch.full((2, 3, 20, 16), 0.3)
+    images[:, 0, 4:8, 4:8] = 0.7
+    images[:, :, 16:] = 0.5
+    red = Objects(torch.tensor([[4.0, 4, 8, 8]]), torch.tensor([0]))
+    green = Objects(red.boxes, torch.tensor([1]))
+    blue = Objects(torch.tensor([[8.0, 8, 12, 12]]) + 1.6, torch.tensor([2]))
+    model = Painted()
+    for goal, wanted, channel in (("mislabel", green, 1), ("fabricate", blue, 2)):
+        result = stalwart.attack(
+            model, images, [red, red], "pgd(steps=40)", "linf(0.45)", task="detection(threshold=0.5)", goal=goal,
+            wanted=[wanted, wanted], bits=None,
+        )  # fmt: skip
+        assert result.reached.all(), goal
+        assert not result.clean_reached.any()
+        (found, _) = detection(threshold=0.5).predict(model, result.adversarial)
+        best = int(iou(found.boxes[None], wanted.boxes[None])[0, :, 0].argmax())
+        assert int(found.labels[best]) == channel
+        assert float(iou(found.boxes[None, best : best + 1], wanted.boxes[None])) >= 0.5
+        if goal == "mislabel":
+            assert int(((found.labels == 0) & (iou(found.boxes[None], red.boxes[None])[0, :, 0] >= 0.5)
+                        & (found.scores >= 0.5)).sum()) == 0  # fmt: skip
+
+
 def test_mistakes_are_named() -> None:
     model = Said(HERE[None], CAT[None])
     with pytest.raises(InputError, match="vanish"):
         detection().goal(model, one([], []), "vanisch")
-    with pytest.raises(InputError, match="no targeted"):
-        detection().goal(model, one([], []), wanted=1)
+    with pytest.raises(InputError, match=r"fabricate and mislabel\. Got 'vanish'"):
+        detection().goal(model, one([], []), "vanish", one([HERE], [0]))
+    with pytest.raises(InputError, match="1 images, collated"):
+        detection().goal(model, one([], []), wanted=1)  # type: ignore[arg-type]
     with pytest.raises(ContractError, match="candidates"):
         detection().predict(nn.Flatten(), torch.rand(1, 3, 4, 4))
     with pytest.raises(InputError, match="smoothing"):

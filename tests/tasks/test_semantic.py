@@ -103,6 +103,22 @@ def test_a_targeted_goal_wants_most_pixels_to_be_of_a_class() -> None:
     assert verdict.loss.tolist() == [0.0, 0.0]
 
 
+def test_one_class_is_turned_into_another_and_the_rest_left_alone() -> None:
+    images, logits, targets = case(2)
+    wanted = torch.where(targets == 0, 2, VOID).to(torch.uint8)
+    goal = semantic().goal(Given(logits), targets, "", wanted)
+    before = goal(images)
+    for row in range(2):
+        own = targets[row] == 0
+        log_p = logits[row].log_softmax(0)
+        miss = own & (logits[row].argmax(0) != 2)
+        assert float(before.loss[row]) == pytest.approx(float(log_p[2][miss].sum() / miss.sum()), rel=1e-4)
+        share = float((logits[row].argmax(0)[own] == 2).float().mean())
+        assert bool(before.reached[row]) == (share >= 0.5)
+    turned = torch.where((targets == 0)[:, None], torch.eye(logits.shape[1])[2][None, :, None, None] * 99, logits)
+    assert semantic().goal(Given(turned), targets, "", wanted)(images).reached.all()
+
+
 def test_mean_iou_is_torchmetrics() -> None:
     from torchmetrics.functional.segmentation import mean_iou
 
