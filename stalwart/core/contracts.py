@@ -57,6 +57,9 @@ class Objects:
     """(n, H, W) bool, each object's visible pixels; None where the data have boxes alone."""
     crowd: Tensor | None = None
     """(n,) bool: a region of many objects, which is neither learned nor counted against a prediction; None: none is."""
+    semantic: Tensor | None = None
+    """(H, W) uint8: the class of each pixel of the image, whatever it belongs to, 255 where it counts for nothing; None
+    where the data have none."""
 
     def __len__(self) -> int:
         return len(self.labels)

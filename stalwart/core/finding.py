@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import torch
@@ -22,6 +22,8 @@ AGAIN = 0.6
 """The IoU of two boxes of one class from which on the second is the first once more."""
 FAINTEST = 1e-3
 """The score below which nothing is a detection."""
+AT_ONCE = 8
+"""Masks of an image that are computed together: a batch's masks at full size are large."""
 
 
 class Finder(Protocol):
@@ -139,6 +141,18 @@ def surest(finder: Finder, outputs: Any, images: Tensor, most: int) -> list[tupl
     size = torch.tensor([images.shape[3], images.shape[2]] * 2, device=boxes.device, dtype=boxes.dtype)
     boxes = torch.minimum(boxes.clamp_min(0), size)
     return [_best(boxes[row], scores[row], most) for row in range(len(images))]
+
+
+def surest_masks(masker: Masker, outputs: Any, images: Tensor, most: int) -> list[Detections]:
+    """The same with the masks of each, a few at a time."""
+    found, size = surest(masker, outputs, images, most), (images.shape[2], images.shape[3])
+    many = max((len(index) for index, _ in found), default=0)
+    index = torch.zeros(len(found), many, dtype=torch.int64, device=images.device)
+    for row, (own, _) in enumerate(found):
+        index[row, : len(own)] = own
+    parts = [masker.masks(outputs, some, size) > 0 for some in torch.split(index, AT_ONCE, 1)]
+    masks = torch.cat(parts, 1)
+    return [replace(one, masks=masks[row, : len(own)]) for row, (own, one) in enumerate(found)]
 
 
 def _best(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Detections]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from stalwart.core import places
 from stalwart.core.contracts import Objects
+from stalwart.core.errors import InputError
 
 NONE = -1
 """The label of a place where there is no object."""
@@ -27,6 +28,8 @@ class ObjectBatch:
     """(B, N) bool."""
     masks: Tensor | None = None
     """(B, N, H, W) bool."""
+    semantic: Tensor | None = None
+    """(B, H, W) uint8, each pixel's class, 255 where it counts for nothing."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,11 +40,13 @@ class ObjectBatch:
             self.labels[index],
             self.crowd[index],
             None if self.masks is None else self.masks[index],
+            None if self.semantic is None else self.semantic[index],
         )
 
     def to(self, device: torch.device | str) -> ObjectBatch:
         masks = None if self.masks is None else self.masks.to(device)
-        return ObjectBatch(self.boxes.to(device), self.labels.to(device), self.crowd.to(device), masks)
+        semantic = None if self.semantic is None else self.semantic.to(device)
+        return ObjectBatch(self.boxes.to(device), self.labels.to(device), self.crowd.to(device), masks, semantic)
 
     @property
     def there(self) -> Tensor:
@@ -52,11 +57,12 @@ class ObjectBatch:
         """One image's."""
         own = self.labels[row] != NONE
         masks = None if self.masks is None else self.masks[row][own]
-        return Objects(self.boxes[row][own], self.labels[row][own], masks, self.crowd[row][own])
+        semantic = None if self.semantic is None else self.semantic[row]
+        return Objects(self.boxes[row][own], self.labels[row][own], masks, self.crowd[row][own], semantic)
 
 
 def stack(objects: Sequence[Objects]) -> ObjectBatch:
-    """Objects of single images as a batch; masks where all have them, padded to the largest image."""
+    """Objects of single images as a batch; masks and semantic maps where all have them, padded to the largest image."""
     n = max((len(one) for one in objects), default=0)
     boxes = torch.zeros(len(objects), n, 4)
     labels = torch.full((len(objects), n), NONE, dtype=torch.int64)
@@ -73,11 +79,43 @@ def stack(objects: Sequence[Objects]) -> ObjectBatch:
             crowd[row, :count] = one.crowd
         if masks is not None and one.masks is not None:
             masks[row, :count, : one.masks.shape[1], : one.masks.shape[2]] = one.masks
-    return ObjectBatch(boxes, labels, crowd, masks)
+    maps = [one.semantic for one in objects if one.semantic is not None]
+    semantic: Tensor | None = None
+    if objects and len(maps) == len(objects):
+        height, width = (max(map_.shape[axis] for map_ in maps) for axis in (0, 1))
+        semantic = torch.full((len(objects), height, width), places.VOID, dtype=torch.uint8)
+        for row, map_ in enumerate(maps):
+            semantic[row, : map_.shape[0], : map_.shape[1]] = map_
+    return ObjectBatch(boxes, labels, crowd, masks, semantic)
+
+
+def stack_masked(task: str, objects: Sequence[Objects]) -> ObjectBatch:
+    """The same where each object must have a mask.
+
+    Raises:
+        InputError: boxes alone, which `task` cannot do with.
+    """
+    if any(one.masks is None and len(one) for one in objects):
+        raise InputError(f"{task} needs objects with masks. Got boxes alone, which detection() takes.")
+    none = torch.zeros(0, 1, 1, dtype=torch.bool)
+    return stack([replace(one, masks=none) if one.masks is None else one for one in objects])
+
+
+def masks_of(targets: ObjectBatch, images: Tensor) -> Tensor:
+    """(B, N, H, W) bool.
+
+    Raises:
+        InputError: no masks, or of another size than the images'.
+    """
+    masks = targets.masks
+    if masks is None or (masks.shape[1] and masks.shape[2:] != images.shape[2:]):
+        came = "none" if masks is None else tuple(masks.shape[2:])
+        raise InputError(f"targets must have masks of the images' size {tuple(images.shape[2:])}. Got {came}.")
+    return masks
 
 
 def joined(first: ObjectBatch, second: ObjectBatch) -> ObjectBatch:
-    """The one batch and after it the other; masks where both have them."""
+    """The one batch and after it the other; masks and maps where both have them."""
     return stack([batch.of(row) for batch in (first, second) for row in range(len(batch))])
 
 
@@ -101,7 +139,10 @@ def move(batch: ObjectBatch, placement: Tensor, size: tuple[int, int], least: fl
     whole = ((boxes[..., 2:] - boxes[..., :2]) >= least).all(-1)
     if masks is not None:
         whole &= masks.flatten(2).any(2)
-    return ObjectBatch(boxes, torch.where(whole, batch.labels, NONE), batch.crowd, masks)
+    semantic = batch.semantic
+    if semantic is not None:
+        semantic = places.move_masks(semantic, placement.to(semantic.device), size, places.VOID)
+    return ObjectBatch(boxes, torch.where(whole, batch.labels, NONE), batch.crowd, masks, semantic)
 
 
 def iou(first: Tensor, second: Tensor) -> Tensor:

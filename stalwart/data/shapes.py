@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -30,9 +31,9 @@ class shapes:
     but these, and the pictures are the same on every machine.
     """
 
-    target: Literal["objects", "semantic"] = "objects"
+    target: Literal["objects", "semantic", "panoptic"] = "objects"
     """objects: boxes, labels and masks, for detection and instance segmentation. semantic: index masks, in which 0 is
-    the background."""
+    the background. panoptic: both, the background being class 0 for either."""
     train: Annotated[int, at_least(1)] = 400
     """Pictures to train on."""
     test: Annotated[int, at_least(1)] = 100
@@ -114,12 +115,16 @@ class _Drawn:
         picture += np.asarray(rng.normal(0, 4, picture.shape), dtype=np.float32)
         pixels = np.asarray(picture.clip(0, 255).round(), dtype=np.uint8)
         image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        if source.target == "objects":
+            return image, _objects(found, source.size)
+        indices = np.zeros((source.size, source.size), dtype=np.uint8)
+        for kind, mask in found:
+            indices[mask] = kind + 1
+        semantic = torch.from_numpy(indices)
         if source.target == "semantic":
-            indices = np.zeros((source.size, source.size), dtype=np.uint8)
-            for kind, mask in found:
-                indices[mask] = kind + 1
-            return image, torch.from_numpy(indices)
-        return image, _objects(found, source.size)
+            return image, semantic
+        objects = _objects(found, source.size)
+        return image, replace(objects, labels=objects.labels + 1, semantic=semantic)
 
 
 def _objects(found: Sequence[tuple[int, Mask]], size: int) -> Objects:

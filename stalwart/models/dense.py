@@ -18,6 +18,7 @@ NEEDS: dict[str, tuple[Head, ...]] = {
     "semantic": ("semantic",),
     "detection": ("detection",),
     "instance": ("instance",),
+    "panoptic": ("semantic", "instance"),
 }
 """For each task the outputs that it cannot do without."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stalwart.core.contracts import Objects
 from stalwart.core.finding import Detections
+from stalwart.core.panoptic import Scene
 from stalwart.pages.html import clean
 
 LONGEST = 288
@@ -37,7 +38,7 @@ def drawn(image: Tensor, target: Any, names: Sequence[str], longest: int = LONGE
 
     Args:
         image: (C, H, W) uint8.
-        target: objects, detections, an index mask (H, W), or anything else, of which nothing is drawn.
+        target: objects, detections, a scene, an index mask (H, W), or anything else, of which nothing is drawn.
         names: of the classes.
         longest: pixels of the drawn picture's longer side.
     """
@@ -47,6 +48,9 @@ def drawn(image: Tensor, target: Any, names: Sequence[str], longest: int = LONGE
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
     way = Image.Resampling.NEAREST if scale > 3 else Image.Resampling.BILINEAR
     picture = Image.fromarray(pixels).resize(size, way)
+    if isinstance(target, Scene):
+        picture = _indices(picture, _classes_of(target), len(names))
+        target = _boxes_of(target)
     if isinstance(target, Objects | Detections):
         _objects(picture, target, names, (size[0] / width, size[1] / height))
     elif isinstance(target, Tensor) and target.ndim == 2:
@@ -79,6 +83,23 @@ def _objects(
             around = draw.textbbox(at, text, font=font)
             draw.rectangle((around[0] - 2, around[1] - 1, around[2] + 2, around[3] + 1), fill=colour(label))
             draw.text(at, text, fill="white", font=font)
+
+
+def _classes_of(scene: Scene) -> Tensor:
+    """(H, W) the class of each pixel, 255 where it is nobody's."""
+    return torch.cat([torch.tensor([255]), scene.labels])[scene.ids.cpu()]
+
+
+def _boxes_of(scene: Scene) -> Objects:
+    """The box around each segment that can be seen."""
+    boxes, labels = [], []
+    for number, label in enumerate(scene.labels.tolist(), 1):
+        own = scene.ids == number
+        rows, columns = own.any(1).nonzero()[:, 0].tolist(), own.any(0).nonzero()[:, 0].tolist()
+        if rows:
+            boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+            labels.append(label)
+    return Objects(torch.tensor(boxes, dtype=torch.float32).view(-1, 4), torch.tensor(labels, dtype=torch.int64))
 
 
 def _indices(picture: Image.Image, mask: Tensor, classes: int) -> Image.Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -15,6 +14,7 @@ from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError, nearest
 from stalwart.core.finding import (
+    AT_ONCE,
     OVERLAP,
     Detections,
     ObjectGoal,
@@ -23,16 +23,14 @@ from stalwart.core.finding import (
     divergence,
     masker_of,
     restored,
-    surest,
+    surest_masks,
 )
-from stalwart.core.objects import ObjectBatch, iou, move, stack
+from stalwart.core.objects import ObjectBatch, iou, masks_of, move, stack, stack_masked
 
 Kind = Literal["untargeted", "shrink", "merge", "vanish"]
 KINDS: tuple[Kind, ...] = ("untargeted", "shrink", "merge", "vanish")
 ON = 0.3
 """The IoU of boxes from which on a candidate is on an object."""
-AT_ONCE = 8
-"""Masks of an image that are computed together: a batch's masks at full size are large."""
 LOST = 3.0
 """−log p from which on a pixel is lost for good, and no more effort goes to it."""
 
@@ -60,10 +58,7 @@ class instance:
         Raises:
             InputError: objects without masks.
         """
-        if any(one.masks is None and len(one) for one in targets):
-            raise InputError("instance needs objects with masks. Got boxes alone, which detection() takes.")
-        none = torch.zeros(0, 1, 1, dtype=torch.bool)
-        return stack([replace(one, masks=none) if one.masks is None else one for one in targets])
+        return stack_masked("instance", targets)
 
     def loss(self, model: nn.Module, images: Tensor, targets: ObjectBatch, *, smoothing: float = 0.0) -> Tensor:
         """(B,) the model's own loss, deterministic and image by image. `smoothing` has no meaning here.
@@ -73,7 +68,7 @@ class instance:
         """
         if smoothing:
             raise InputError(f"instance has no label smoothing. Got smoothing={smoothing:g}.")
-        _masks_of(targets, images)
+        masks_of(targets, images)
         return masker_of(model).losses(model(images), targets)
 
     def divergence(self, model: nn.Module, images: Tensor, others: Tensor) -> Tensor:
@@ -88,15 +83,7 @@ class instance:
 
     @torch.no_grad()
     def predict(self, model: nn.Module, images: Tensor) -> list[Detections]:
-        masker, outputs, size = masker_of(model), model(images), (images.shape[2], images.shape[3])
-        found = surest(masker, outputs, images, self.most)
-        many = max((len(index) for index, _ in found), default=0)
-        index = torch.zeros(len(found), many, dtype=torch.int64, device=images.device)
-        for row, (own, _) in enumerate(found):
-            index[row, : len(own)] = own
-        parts = [masker.masks(outputs, some, size) > 0 for some in torch.split(index, AT_ONCE, 1)]
-        masks = torch.cat(parts, 1)
-        return [replace(one, masks=masks[row, : len(own)]) for row, (own, one) in enumerate(found)]
+        return surest_masks(masker_of(model), model(images), images, self.most)
 
     def goal(self, model: nn.Module, targets: ObjectBatch, kind: str = "", wanted: Any = None) -> Goal:
         """What is done to each image's own objects.
@@ -157,21 +144,12 @@ class instance:
         return described(targets.of(index), info)
 
 
-def _masks_of(targets: ObjectBatch, images: Tensor) -> Tensor:
-    """(B, N, H, W) bool."""
-    masks = targets.masks
-    if masks is None or (masks.shape[1] and masks.shape[2:] != images.shape[2:]):
-        came = "none" if masks is None else tuple(masks.shape[2:])
-        raise InputError(f"targets must have masks of the images' size {tuple(images.shape[2:])}. Got {came}.")
-    return masks
-
-
 class _Goal(ObjectGoal):
     """Verdicts from one forward pass."""
 
     def __call__(self, images: Tensor) -> Verdict:
         masker, outputs = masker_of(self.model), self.model(images)
-        own, there = _masks_of(self.targets, images), self.targets.there
+        own, there = masks_of(self.targets, images), self.targets.there
         boxes, logits = masker.candidates(outputs)  # (B, A, 4), (B, A, K)
         any_seen = (logits.detach().flatten(1).sigmoid() >= self.threshold).any(1)
         if not there.shape[1]:

@@ -14,6 +14,7 @@ from stalwart.core.coco import encoded
 from stalwart.core.component import Range, component
 from stalwart.core.contracts import Goal, Info, Metric, Verdict
 from stalwart.core.errors import ContractError, InputError, nearest
+from stalwart.core.maps import divergence, entropy, logits_of, mean
 from stalwart.core.places import VOID
 from stalwart.core.rng import generator
 
@@ -44,12 +45,11 @@ class semantic:
     def loss(self, model: nn.Module, images: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
         """(B,) the mean of the cross-entropy over the pixels that count; 0 for an image without any."""
         logits = logits_of(model, images)
-        return _mean(_entropy(logits, targets, smoothing), targets != VOID)
+        return mean(entropy(logits, targets, smoothing), targets != VOID)
 
     def divergence(self, model: nn.Module, images: Tensor, others: Tensor) -> Tensor:
         """(B,) the mean over all pixels of KL(p(images) ‖ p(others))."""
-        here, there = logits_of(model, images).log_softmax(1), logits_of(model, others).log_softmax(1)
-        return F.kl_div(there, here, reduction="none", log_target=True).sum(1).flatten(1).mean(1)
+        return divergence(logits_of(model, images), logits_of(model, others))
 
     @torch.no_grad()
     def predict(self, model: nn.Module, images: Tensor) -> Tensor:
@@ -114,34 +114,6 @@ class semantic:
         return _shares(targets[index], info)
 
 
-def logits_of(model: nn.Module, images: Tensor) -> Tensor:
-    """The model's logits (B, K, H, W) in float32 at the images' size; coarser ones are enlarged, bilinear. Of a model
-    that gives several outputs, a dict, it is the one named 'semantic'."""
-    logits = model(images)
-    if isinstance(logits, dict):
-        logits = logits.get("semantic")
-    if not isinstance(logits, Tensor) or logits.ndim != 4 or len(logits) != len(images):
-        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ContractError(
-            f"a model for semantic segmentation must give logits of shape ({len(images)}, classes, h, w). Got {came}."
-        )
-    logits = logits.float()
-    if logits.shape[2:] != images.shape[2:]:
-        logits = F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
-    return logits
-
-
-def _entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """(B, H, W) cross-entropy, 0 at void."""
-    return F.cross_entropy(logits, targets.long(), ignore_index=VOID, reduction="none", label_smoothing=smoothing)
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """(B,) the weighted mean over pixels; 0 where nothing has weight."""
-    weight = weight.to(values.dtype)
-    return (values * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-12)
-
-
 class _Goal:
     """Verdicts from one forward pass."""
 
@@ -166,11 +138,11 @@ class _Goal:
         if self.wanted is not None:
             counts = counts & (self.wanted != VOID)
             won = predicted == self.wanted
-            reached = _mean(won.float(), counts) >= 1 - self.floor
-            return Verdict(-_mean(_entropy(logits, self.wanted), counts & ~won), reached)
+            reached = mean(won.float(), counts) >= 1 - self.floor
+            return Verdict(-mean(entropy(logits, self.wanted), counts & ~won), reached)
         right = (predicted == self.targets) & counts
         loss = _raised(logits, self.targets, right, counts, self.kind)
-        return Verdict(loss, _mean(right.float(), counts) < self.floor)
+        return Verdict(loss, mean(right.float(), counts) < self.floor)
 
 
 def _raised(logits: Tensor, targets: Tensor, right: Tensor, counts: Tensor, kind: str) -> Tensor:
@@ -181,18 +153,18 @@ def _raised(logits: Tensor, targets: Tensor, right: Tensor, counts: Tensor, kind
     elif kind == "divergence":
         value = _divergence(logits, targets.long() * counts)
     else:
-        value = _entropy(logits, targets)
+        value = entropy(logits, targets)
     weight = counts.float()
     if kind in ("masked", "spherical"):
         weight = right.float()
     elif kind == "balanced":
         weight = right.float() * _rarity(targets, counts, logits.shape[1])
     elif kind == "segpgd":
-        wrong = 1 - _mean(right.float(), counts)
+        wrong = 1 - mean(right.float(), counts)
         share = (wrong / 2)[:, None, None]
         weight = torch.where(right, 1 - share, share) * counts
-    mean: Tensor = (value * weight).flatten(1).sum(1) / counts.flatten(1).sum(1).clamp_min(1)
-    return mean
+    raised: Tensor = (value * weight).flatten(1).sum(1) / counts.flatten(1).sum(1).clamp_min(1)
+    return raised
 
 
 def _divergence(logits: Tensor, labels: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ TASKS = {
     "semantic": ("shapes(target='semantic', train=8, size=32)", "dense(width=4, neck=8, depth=1)"),
     "detection": ("shapes(train=8, size=32)", "dense(width=4, neck=8, depth=1)"),
     "instance": ("shapes(train=8, size=32)", "dense(width=4, neck=8, depth=1)"),
+    "panoptic": ("shapes(target='panoptic', train=8, size=32)", "dense(width=4, neck=8, depth=1)"),
 }
 """For each task data and a model; a new one is checked the day its file appears."""
 
