@@ -175,6 +175,25 @@ class Moving(Augment, Protocol):
         ...
 
 
+@runtime_checkable
+class Composing(Protocol):
+    """An augmentation that makes one image of several. The others are drawn from the whole split by the sample's own
+    noise, so that what a sample becomes does not hang on its batch; for tasks whose targets have a place."""
+
+    def others(self, noise: Noise, epoch: int, count: int) -> Tensor:
+        """(B, m − 1) int64 in 0..count − 1: the rows of the split that each sample takes in, after its own."""
+        ...
+
+    def frames(self, noise: Noise, epoch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """(B, m, 2, 3) float32 placements (`Moving.placement`), and (B, m, 4) int64 windows: of each image the left,
+        top, right and bottom of the part of the output that shows it. Windows do not overlap."""
+        ...
+
+    def __call__(self, images: Tensor, noise: Noise, epoch: int) -> Tensor:
+        """Images (B, m, C, H, W) in [0, 1], each sample's own first, to (B, C, H, W)."""
+        ...
+
+
 # ---------------------------------------------------------------- models
 
 
@@ -326,6 +345,14 @@ class Placed(Task, Protocol):
 
     def place(self, target: Any, placement: Tensor, size: tuple[int, int]) -> Any:
         """The same of one sample's target as the source gives it, with one map (2, 3)."""
+        ...
+
+    def compose(self, targets: Any, windows: Tensor) -> Any:
+        """Targets of B · m frames of one size, laid together to those of B: of each is left what lies in its window.
+
+        Args:
+            windows: (B, m, 4) int64: left, top, right, bottom.
+        """
         ...
 
     def restore(self, prediction: Any, index: int, placement: Tensor, size: tuple[int, int]) -> Any:

@@ -145,6 +145,40 @@ def move(batch: ObjectBatch, placement: Tensor, size: tuple[int, int], least: fl
     return ObjectBatch(boxes, torch.where(whole, batch.labels, NONE), batch.crowd, masks, semantic)
 
 
+def compose(batch: ObjectBatch, windows: Tensor, least: float = 1.0) -> ObjectBatch:
+    """The objects of m frames to an image, laid together: of each what lies in its frame's window.
+
+    Args:
+        batch: of B · m frames, all m of an image one after another.
+        windows: (B, m, 4) int64: left, top, right, bottom.
+        least: width and height in pixels below which a box is nothing.
+    """
+    count, m = windows.shape[:2]
+    each = windows.flatten(0, 1).to(batch.boxes.device)[:, None]  # (B · m, 1, 4)
+    low, high = each[..., :2].repeat(1, 1, 2), each[..., 2:].repeat(1, 1, 2)
+    boxes = torch.minimum(torch.maximum(batch.boxes, low.to(batch.boxes.dtype)), high.to(batch.boxes.dtype))
+    there = ((boxes[..., 2:] - boxes[..., :2]) >= least).all(-1) & (batch.labels != NONE)
+    masks, semantic = batch.masks, batch.semantic
+    if masks is not None:
+        size = (masks.shape[2], masks.shape[3])
+        masks = masks & places.shown(windows.flatten(0, 1).to(masks.device), size)[:, None]
+        there &= masks.flatten(2).any(2)
+    if semantic is not None:
+        semantic = places.compose_masks(semantic, windows.to(semantic.device), places.VOID)
+    labels = torch.where(there, batch.labels, NONE).unflatten(0, (count, m)).flatten(1, 2)  # (B, m · N)
+    most = int((labels != NONE).sum(1).max()) if labels.numel() else 0
+    order = (
+        (labels == NONE).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+    )  # objects first, as many as there are
+    rows = torch.arange(count, device=order.device)[:, None]
+
+    def picked(values: Tensor) -> Tensor:
+        return values.unflatten(0, (count, m)).flatten(1, 2)[rows, order]
+
+    kept = None if masks is None else picked(masks)
+    return ObjectBatch(picked(boxes), labels[rows, order], picked(batch.crowd), kept, semantic)
+
+
 def iou(first: Tensor, second: Tensor) -> Tensor:
     """(B, N, M) intersection over union of boxes (B, N, 4) and (B, M, 4)."""
     low = torch.maximum(first[:, :, None, :2], second[:, None, :, :2])

@@ -73,6 +73,25 @@ def move_masks(masks: Tensor, placement: Tensor, size: tuple[int, int], void: in
     return torch.where(inside, taken, torch.full_like(taken, void))
 
 
+def compose_masks(masks: Tensor, windows: Tensor, void: int) -> Tensor:
+    """Index masks (B · m, H, W) of m frames to an image laid together by their windows (B, m, 4): (B, H, W)."""
+    own = shown(windows, (masks.shape[1], masks.shape[2]))  # (B, m, H, W)
+    frames = masks.unflatten(0, windows.shape[:2])
+    whole = torch.full_like(frames[:, 0], void)
+    for number in range(frames.shape[1]):
+        whole = torch.where(own[:, number], frames[:, number], whole)
+    return whole
+
+
+def shown(windows: Tensor, size: tuple[int, int]) -> Tensor:
+    """(..., H, W) bool: the pixels within windows (..., 4) of left, top, right and bottom."""
+    left, top, right, bottom = (side[..., None] for side in windows.unbind(-1))
+    row = torch.arange(size[0], device=windows.device)
+    column = torch.arange(size[1], device=windows.device)
+    across, down = (column >= left) & (column < right), (row >= top) & (row < bottom)
+    return down[..., :, None] & across[..., None, :]
+
+
 def move_shared(masks: Tensor, placement: Tensor, size: tuple[int, int]) -> Tensor:
     """Masks (n, H, W) bool of one image moved by its one map (2, 3) to (n, *size), the nearest pixel."""
     height, width = masks.shape[1:]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from stalwart.core.contracts import Augment, Batch, Examples, Moving, Placed, Task
+from stalwart.core.contracts import Augment, Batch, Composing, Examples, Moving, Placed, Task
 from stalwart.core.errors import DataError, InputError
 from stalwart.core.rng import Noise, generator
 from stalwart.feed.reader import Reader
@@ -82,6 +82,7 @@ class Batches:
         self.skipped: list[str] = []
         """One line for each file left out: its name and what is wrong with it."""
         self._placed = task if isinstance(task, Placed) else None
+        self._composing = _composing(augments, self._placed)
         self._reader = Reader(examples, size, channels, layout, skip_bad, self._placed)
         self.size: tuple[int, int] | None = self._reader.size
         """(height, width) of the images; None for a split without samples."""
@@ -143,11 +144,12 @@ class Batches:
     def _from_memory(self, parts: list[Tensor], epoch: int) -> Iterator[Batch]:
         assert self._images is not None
         for rows in parts:
-            there = rows.to(self.device, non_blocking=True)
+            wanted = self._with_others(rows, epoch)
+            there = wanted.to(self.device, non_blocking=True)
             if self._labels is not None:
                 targets: Any = self._labels.index_select(0, there)
             else:
-                targets = _move(self.task.collate([self._targets[row] for row in rows.tolist()]), self.device)
+                targets = _move(self.task.collate([self._targets[row] for row in wanted.tolist()]), self.device)
             yield self._finish(self._images.index_select(0, there), targets, rows, epoch)
 
     def _from_files(self, parts: list[Tensor], epoch: int) -> Iterator[Batch]:
@@ -162,12 +164,19 @@ class Batches:
                 persistent_workers=self.workers > 0,
                 generator=generator(self.seed, "loader"),  # else torch's global one would be drawn from
             )
-        self._plan.parts = [self._positions[rows].tolist() for rows in parts]
+        self._plan.parts = [self._positions[self._with_others(rows, epoch)].tolist() for rows in parts]
         for rows, (images, targets, trouble) in zip(parts, self._loader, strict=True):
             if trouble:
                 raise DataError(trouble)
             images = images.to(self.device, non_blocking=True)
             yield self._finish(images, _move(self.task.collate(targets), self.device), rows, epoch)
+
+    def _with_others(self, rows: Tensor, epoch: int) -> Tensor:
+        """The rows (b · m,) of all images that a batch is made of; the batch's own (b,) where nothing is composed."""
+        if self._composing is None:
+            return rows
+        noise = Noise.of_index(self._positions[rows], self.seed).fork("augment", 0)
+        return torch.cat([rows[:, None], self._composing.others(noise, epoch, self.count)], 1).flatten()
 
     def _finish(self, images: Tensor, targets: Any, rows: Tensor, epoch: int) -> Batch:
         if self.layout == torch.channels_last:
@@ -177,6 +186,11 @@ class Batches:
         noise = Noise.of_index(index, self.seed)
         for place, augment in enumerate(self.augments):
             drawn, before = noise.fork("augment", place), (images.shape[2], images.shape[3])
+            if self._placed is not None and isinstance(augment, Composing):
+                maps, windows = augment.frames(drawn, epoch, before)
+                images = augment(images.unflatten(0, windows.shape[:2]), drawn, epoch)
+                targets = self._placed.compose(self._placed.move(targets, maps.flatten(0, 1), before), windows)
+                continue
             images = augment(images, drawn, epoch)
             if self._placed is not None and isinstance(augment, Moving):
                 placement = augment.placement(drawn, epoch, before)
@@ -231,6 +245,24 @@ class Batches:
         first = self.task.collate(targets[:1])
         if isinstance(first, Tensor) and first.ndim == 1:  # one number a sample: no need to collate each batch
             self._labels = self.task.collate(targets).to(self.device)
+
+
+def _composing(augments: tuple[Augment, ...], placed: Placed | None) -> Composing | None:
+    """The augmentation that makes one image of several, if there is one.
+
+    Raises:
+        InputError: it does not stand first, or the targets have no place.
+    """
+    found = [place for place, augment in enumerate(augments) if isinstance(augment, Composing)]
+    if not found:
+        return None
+    first = augments[0]
+    if found != [0] or not isinstance(first, Composing):
+        raise InputError(f"{augments[found[-1]]!r} must stand first among the augmentations. Got it as number "
+                         f"{found[-1] + 1}.")  # fmt: skip
+    if placed is None:
+        raise InputError(f"{first!r} is for tasks whose targets have a place: boxes, masks, maps.")
+    return first
 
 
 class _Plan:

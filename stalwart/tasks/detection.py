@@ -23,7 +23,7 @@ from stalwart.core.finding import (
     restored,
     surest,
 )
-from stalwart.core.objects import ObjectBatch, iou, move, stack
+from stalwart.core.objects import ObjectBatch, compose, iou, move, stack
 
 Kind = Literal["untargeted", "vanish", "fabricate", "mislabel"]
 KINDS: tuple[Kind, ...] = ("untargeted", "vanish", "fabricate", "mislabel")
@@ -119,6 +119,9 @@ class detection:
 
     def place(self, target: Objects, placement: Tensor, size: tuple[int, int]) -> Objects:
         return move(self.collate([target]), placement[None], size).of(0)  # without masks: they are not looked at
+
+    def compose(self, targets: ObjectBatch, windows: Tensor) -> ObjectBatch:
+        return compose(targets, windows)
 
     def restore(
         self, prediction: Sequence[Detections], index: int, placement: Tensor, size: tuple[int, int]

@@ -25,7 +25,7 @@ from stalwart.core.finding import (
     restored,
     surest_masks,
 )
-from stalwart.core.objects import ObjectBatch, iou, masks_of, move, stack, stack_masked
+from stalwart.core.objects import ObjectBatch, compose, iou, masks_of, move, stack, stack_masked
 
 Kind = Literal["untargeted", "shrink", "merge", "vanish"]
 KINDS: tuple[Kind, ...] = ("untargeted", "shrink", "merge", "vanish")
@@ -120,6 +120,9 @@ class instance:
 
     def place(self, target: Objects, placement: Tensor, size: tuple[int, int]) -> Objects:
         return move(stack([target]), placement[None], size).of(0)
+
+    def compose(self, targets: ObjectBatch, windows: Tensor) -> ObjectBatch:
+        return compose(targets, windows)
 
     def restore(
         self, prediction: Sequence[Detections], index: int, placement: Tensor, size: tuple[int, int]

@@ -15,7 +15,7 @@ from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError
 from stalwart.core.finding import masker_of, surest_masks
-from stalwart.core.objects import ObjectBatch, masks_of, move, stack, stack_masked
+from stalwart.core.objects import ObjectBatch, compose, masks_of, move, stack, stack_masked
 from stalwart.core.panoptic import PanopticMetric, Scene, counted, merged, truth
 from stalwart.core.places import VOID
 
@@ -101,6 +101,9 @@ class panoptic:
 
     def place(self, target: Objects, placement: Tensor, size: tuple[int, int]) -> Objects:
         return move(stack([target]), placement[None], size).of(0)
+
+    def compose(self, targets: ObjectBatch, windows: Tensor) -> ObjectBatch:
+        return compose(targets, windows)
 
     def restore(self, prediction: Sequence[Scene], index: int, placement: Tensor, size: tuple[int, int]) -> list[Scene]:
         one = prediction[index]

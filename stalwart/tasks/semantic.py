@@ -96,6 +96,9 @@ class semantic:
     def place(self, target: Tensor, placement: Tensor, size: tuple[int, int]) -> Tensor:
         return places.move_masks(target[None], placement[None], size, VOID)[0]
 
+    def compose(self, targets: Tensor, windows: Tensor) -> Tensor:
+        return places.compose_masks(targets, windows.to(targets.device), VOID)
+
     def restore(self, prediction: Tensor, index: int, placement: Tensor, size: tuple[int, int]) -> Tensor:
         """(1, *size), 255 beyond the image's border."""
         return self.place(prediction[index], placement.to(prediction.device), size)[None]

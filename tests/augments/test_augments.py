@@ -11,7 +11,7 @@ from stalwart.core import catalog
 from stalwart.core.errors import InputError
 from stalwart.core.rng import Noise
 
-SPELLED = [f"{name}()" for name in catalog.names("augments") if name != "shrink"] + [
+SPELLED = [f"{name}()" for name in catalog.names("augments") if name not in ("shrink", "mosaic")] + [
     "crop(2, mode='zero')",
     "cutout(5, fill=0)",
     "colour(0.5, 0.5, 0.5, hue=0.5)",
