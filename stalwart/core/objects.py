@@ -165,7 +165,7 @@ def compose(batch: ObjectBatch, windows: Tensor, least: float = 1.0) -> ObjectBa
         there &= masks.flatten(2).any(2)
     if semantic is not None:
         semantic = places.compose_masks(semantic, windows.to(semantic.device), places.VOID)
-    labels = torch.where(there, batch.labels, NONE).unflatten(0, (count, m)).flatten(1, 2)  # (B, m · N)
+    labels = torch.where(there, batch.labels, NONE).view(count, m * batch.labels.shape[1])  # (B, m · N)
     most = int((labels != NONE).sum(1).max()) if labels.numel() else 0
     order = (
         (labels == NONE).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
@@ -173,7 +173,7 @@ def compose(batch: ObjectBatch, windows: Tensor, least: float = 1.0) -> ObjectBa
     rows = torch.arange(count, device=order.device)[:, None]
 
     def picked(values: Tensor) -> Tensor:
-        return values.unflatten(0, (count, m)).flatten(1, 2)[rows, order]
+        return values.reshape(count, m * values.shape[1], *values.shape[2:])[rows, order]
 
     kept = None if masks is None else picked(masks)
     return ObjectBatch(picked(boxes), labels[rows, order], picked(batch.crowd), kept, semantic)

@@ -76,7 +76,7 @@ def move_masks(masks: Tensor, placement: Tensor, size: tuple[int, int], void: in
 def compose_masks(masks: Tensor, windows: Tensor, void: int) -> Tensor:
     """Index masks (B · m, H, W) of m frames to an image laid together by their windows (B, m, 4): (B, H, W)."""
     own = shown(windows, (masks.shape[1], masks.shape[2]))  # (B, m, H, W)
-    frames = masks.unflatten(0, windows.shape[:2])
+    frames = masks.view(*windows.shape[:2], *masks.shape[1:])
     whole = torch.full_like(frames[:, 0], void)
     for number in range(frames.shape[1]):
         whole = torch.where(own[:, number], frames[:, number], whole)

@@ -188,7 +188,7 @@ class Batches:
             drawn, before = noise.fork("augment", place), (images.shape[2], images.shape[3])
             if self._placed is not None and isinstance(augment, Composing):
                 maps, windows = augment.frames(drawn, epoch, before)
-                images = augment(images.unflatten(0, windows.shape[:2]), drawn, epoch)
+                images = augment(images.view(*windows.shape[:2], *images.shape[1:]), drawn, epoch)
                 targets = self._placed.compose(self._placed.move(targets, maps.flatten(0, 1), before), windows)
                 continue
             images = augment(images, drawn, epoch)
