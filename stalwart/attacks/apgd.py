@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from stalwart.core import losses
+from stalwart.core import losses, sparse
 from stalwart.core.adaptive import climb
 from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Goal, Threat
+from stalwart.core.looks import LOSSES
 from stalwart.core.rng import Noise
 
 
@@ -20,11 +21,14 @@ class apgd:
 
     Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks"
     (ICML 2020), algorithm 1: z = Π(x + η s(∇ f(x))), x ← Π(x + α (z − x) + (1 − α) (x − x₋₁)), α = 0.75, η = 2 ε at
-    first. It has no step to tune. Under L∞ and L2.
+    first. It has no step to tune.
+
+    Under L1 its steps change few entries, as many as each sample needs, and it begins in balls of 3 ε and 2 ε: Croce
+    and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers" (ICML 2021).
     """
 
     steps: Annotated[int, at_least(1)] = 100
-    """Steps of each run; one more forward and backward than these."""
+    """Steps of each run; one more forward and backward than these, under L1 three more."""
     restarts: Annotated[int, at_least(1)] = 1
     """Runs, each from a random point of the threat's edge; a sample that is done takes no part in the later ones."""
     loss: Literal["ce", "dlr", "margin"] = "ce"
@@ -42,15 +46,13 @@ class apgd:
         for number, (restart, rank) in enumerate(runs):
             aim = goal if len(live) == len(clean) else goal.select(live)
             rival = None if rivals is None else rivals[live, rank]
-            found = climb(
-                clean[live],
-                aim,
-                threat,
-                noise.fork("apgd", restart, rank).select(live),
-                steps=self.steps,
-                loss=self.loss,
-                rival=rival,
-            )
+            own = noise.fork("apgd", restart, rank).select(live)
+            if getattr(threat, "p", None) == 1:
+                found = sparse.climb(
+                    clean[live], aim, threat, own, steps=self.steps, raise_=LOSSES[self.loss], rival=rival
+                )
+            else:
+                found = climb(clean[live], aim, threat, own, steps=self.steps, loss=self.loss, rival=rival)
             result[live] = found
             if number + 1 < len(runs):  # the last run's end is the judge's to look at
                 with torch.no_grad():

@@ -24,9 +24,11 @@ class square:
     """Random search: change one square, keep it where the loss rose. No gradients, so nothing can mask them.
 
     Andriushchenko, Croce, Flammarion and Hein, "Square attack: a query-efficient black-box adversarial attack via
-    random search" (ECCV 2020): algorithms 1 and 2 under L∞, algorithm 3 under L2. It begins with vertical stripes (L∞)
-    or a pattern of soft squares (L2), and the squares shrink as the queries are spent. The loss is the margin where the
-    task gives one, which shift and scale of the logits leave alone, else the goal's own.
+    random search" (ECCV 2020): algorithms 1 and 2 under L∞, algorithm 3 under L2; under L1 the latter with sums in
+    place of lengths, after Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks" (ICML 2021), section
+    4. It begins with vertical stripes (L∞) or a pattern of soft squares, and the squares shrink as the queries are
+    spent. The loss is the margin where the task gives one, which shift and scale of the logits leave alone, else the
+    goal's own.
     """
 
     queries: Annotated[int, at_least(1)] = 5000
@@ -39,10 +41,10 @@ class square:
 
     def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
         p = getattr(threat, "p", None)
-        if p not in (2, math.inf):
-            raise InputError(f"square needs an L∞ or L2 threat. Got {threat!r}.")
-        propose = _propose_linf if p == math.inf else _propose_l2
-        begin = _stripes if p == math.inf else _tiles
+        ways = {1: (_peaks, _propose_l1), 2: (_tiles, _propose_l2), math.inf: (_stripes, _propose_linf)}
+        if p not in ways:
+            raise InputError(f"square needs an L∞, L2 or L1 threat. Got {threat!r}.")
+        begin, propose = ways[p]
         result = clean.clone()
         live = torch.arange(len(clean), device=clean.device)
         origin, aim, own = clean, goal, noise.fork("square")
@@ -118,7 +120,7 @@ def _propose_linf(best: Tensor, clean: Tensor, side: int, epsilon: float, noise:
     return best + signs[:, :, None, None] * mask
 
 
-# ---------------------------------------------------------------- L2
+# ---------------------------------------------------------------- L2 and L1
 
 
 def _bump(side: int, like: Tensor) -> Tensor:
@@ -142,11 +144,21 @@ def _nested(height: int, width: int, like: Tensor) -> Tensor:
 
 def _tiles(clean: Tensor, epsilon: float, noise: Noise) -> Tensor:
     """A grid of five by five soft squares with random signs, of length ε."""
+    canvas = _grid(clean, noise)
+    return clean + canvas * balls.each(epsilon / balls.norm(canvas, 2).clamp_min(1e-12), canvas)
+
+
+def _peaks(clean: Tensor, epsilon: float, noise: Noise) -> Tensor:
+    """The same grid, far outside of the ball: the projection leaves the peaks of the squares."""
+    return clean + _grid(clean, noise) * max(epsilon, 1.0)
+
+
+def _grid(clean: Tensor, noise: Noise) -> Tensor:
+    """(B, C, H, W) five by five soft squares, each of norm 1, with random signs."""
     _, channels, height, width = clean.shape
     side = max(min(height, width) // 5, 1)
     bump = _bump(side, clean)
     turned = (noise.uniform((channels, 1, 1)) < 0.5).expand(-1, channels, height, width)
-    canvas = torch.zeros_like(clean)
     upright = torch.zeros(height, width, device=clean.device, dtype=clean.dtype)
     sideways = torch.zeros_like(upright)
     cells = torch.zeros(height, width, device=clean.device, dtype=torch.int64)
@@ -159,20 +171,29 @@ def _tiles(clean: Tensor, epsilon: float, noise: Noise) -> Tensor:
             sideways[y : y + side, x : x + side] = bump.T
             cells[y : y + side, x : x + side] = row * right + column
     signs = _signs(noise, (channels, down * right), clean)  # (B, C, cells)
-    canvas = torch.where(turned, sideways, upright) * signs[:, :, cells]
-    return clean + canvas * balls.each(epsilon / balls.norm(canvas, 2).clamp_min(1e-12), canvas)
+    return torch.where(turned, sideways, upright) * signs[:, :, cells]
 
 
 def _propose_l2(best: Tensor, clean: Tensor, side: int, epsilon: float, noise: Noise) -> Tensor:
-    """One square gives up its length to another, which turns towards a soft square (algorithm 3)."""
+    moved = _shifted(best, clean, side, epsilon, noise, 2)
+    return clean + moved * balls.each(epsilon / balls.norm(moved, 2).clamp_min(1e-12), moved)
+
+
+def _propose_l1(best: Tensor, clean: Tensor, side: int, epsilon: float, noise: Noise) -> Tensor:
+    return clean + _shifted(best, clean, side, epsilon, noise, 1)
+
+
+def _shifted(best: Tensor, clean: Tensor, side: int, epsilon: float, noise: Noise, p: int) -> Tensor:
+    """(B, C, H, W) the change when one square gives up its norm to another, which turns towards a soft square
+    (algorithm 3)."""
     channels, height, width = best.shape[1:]
     change = best - clean
     drawn = noise.uniform((5 + channels,))
     into, top, left = _window(side, height, width, drawn)
     out, _, _ = _window(side, height, width, drawn[:, 2:])
-    length = balls.norm(change, 2).view(-1, 1, 1, 1)
-    inside = (change * into).square().sum((2, 3), keepdim=True).sqrt()  # (B, C, 1, 1)
-    both = (change * (into | out)).square().sum((1, 2, 3), keepdim=True)
+    length = balls.norm(change, p).view(-1, 1, 1, 1)
+    inside = _length(change * into, p)  # (B, C, 1, 1)
+    both = balls.norm(change * (into | out), p).view(-1, 1, 1, 1)
     bump = _bump(side, best)
     turned = drawn[:, 4].view(-1, 1, 1, 1) < 0.5
     signs = (drawn[:, 5:] < 0.5).to(best.dtype)[:, :, None, None] * 2 - 1
@@ -182,7 +203,11 @@ def _propose_l2(best: Tensor, clean: Tensor, side: int, epsilon: float, noise: N
     across = bump.T[rows[:, :, None], columns[:, None, :]][:, None]
     fresh = torch.where(turned, across, laid) * signs + change / (inside + 1e-12)
     fresh = fresh * into
-    spare = (epsilon**2 - length.square()).clamp_min(0) / channels + both
-    fresh = fresh / (fresh.square().sum((2, 3), keepdim=True).sqrt() + 1e-12) * spare.sqrt()
-    moved = torch.where(into, fresh, torch.where(out, torch.zeros_like(change), change))
-    return clean + moved * balls.each(epsilon / balls.norm(moved, 2).clamp_min(1e-12), moved)
+    spare = (epsilon**p - length**p).clamp_min(0) / channels + both**p
+    fresh = fresh / (_length(fresh, p) + 1e-12) * spare ** (1 / p)
+    return torch.where(into, fresh, torch.where(out, torch.zeros_like(change), change))
+
+
+def _length(change: Tensor, p: int) -> Tensor:
+    """(B, C, 1, 1) the Lp norm of each channel."""
+    return (change.abs() if p == 1 else change.square()).sum((2, 3), keepdim=True) ** (1 / p)

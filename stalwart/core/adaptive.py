@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from stalwart.core import balls, losses
-from stalwart.core.contracts import Ball, Goal, Threat, Verdict
+from stalwart.core import balls
+from stalwart.core.contracts import Ball, Goal, Threat
 from stalwart.core.errors import InputError
+from stalwart.core.looks import LOSSES, look
 from stalwart.core.rng import Noise
 
 MOMENTUM = 0.75
 RHO = 0.75
 """A step is too long where fewer than this share of the last steps raised the loss."""
-
-Loss = Callable[[Verdict, Tensor | None], Tensor]
-"""(verdict, rival (B,) or None) to what each sample's ascent raises (B,)."""
-
-
-def cross_entropy(verdict: Verdict, rival: Tensor | None) -> Tensor:
-    """The goal's own cross-entropy from its gaps; of a task without gaps the goal's loss."""
-    return verdict.loss if verdict.gaps is None else losses.cross_entropy(verdict.gaps)
-
-
-def margin(verdict: Verdict, rival: Tensor | None) -> Tensor:
-    if verdict.gaps is None:
-        return verdict.loss
-    return losses.margin(verdict.gaps) if rival is None else losses.toward(verdict.gaps, rival)
-
-
-def dlr(verdict: Verdict, rival: Tensor | None) -> Tensor:
-    """The difference of logits ratio, or towards `rival`; the margin where the classes are too few for a ratio."""
-    gaps = verdict.gaps
-    if gaps is None or gaps.shape[1] < (3 if rival is None else 4):
-        return margin(verdict, rival)
-    return losses.dlr(gaps) if rival is None else losses.dlr_toward(gaps, rival)
-
-
-LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 
 
 @dataclass
@@ -97,7 +72,7 @@ def climb(
     p = ball_of(threat, "apgd").p
     raise_ = LOSSES[loss]
     x = _edge(clean, threat, noise, p) if start is None else threat.project(start, clean)
-    value, gradient, reached = _look(x, goal, raise_, rival)
+    value, gradient, reached = look(x, goal, raise_, rival)
     result = x.clone()
     epsilon = torch.full((len(clean),), float(threat.epsilon), device=clean.device, dtype=clean.dtype)
     s = _State(
@@ -120,7 +95,7 @@ def climb(
         s.before = s.x
         moved = threat.project(s.x + balls.steepest(s.gradient, p) * balls.each(s.step, s.x), s.clean)
         s.x = threat.project(s.x + (moved - s.x) * weight + drift * (1 - weight), s.clean)
-        value, s.gradient, reached = _look(s.x, aim, raise_, s.rival)
+        value, s.gradient, reached = look(s.x, aim, raise_, s.rival)
         s.rises = s.rises + (value > s.loss)
         s.loss = value
         higher = value > s.best_loss
@@ -160,17 +135,3 @@ def _edge(clean: Tensor, threat: Threat, noise: Noise, p: float) -> Tensor:
     direction = noise.uniform(clean.shape[1:], -1, 1) if p != 2 else noise.normal(clean.shape[1:])
     size = balls.norm(direction, p).clamp_min(balls.TINY)
     return threat.project(clean + direction.to(clean.dtype) * balls.each(threat.epsilon / size, clean), clean)
-
-
-def _look(x: Tensor, goal: Goal, raise_: Loss, rival: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Each sample's loss (B,), its gradient (B, C, H, W), and whether the goal is reached (B,)."""
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        verdict = goal(x)
-        value = raise_(verdict, rival)
-        gradient: Tensor | None = None
-        if value.requires_grad:
-            (gradient,) = torch.autograd.grad(value.sum(), x, allow_unused=True)
-    # NaN would stay in the best point for good: a sample without a slope stands still.
-    slope = torch.zeros_like(x) if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0)
-    return value.detach(), slope, verdict.reached

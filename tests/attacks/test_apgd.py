@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from functools import cache
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import stalwart
-from stalwart.core import adaptive, losses
+from stalwart.core import adaptive, losses, sparse
 from stalwart.core.contracts import Verdict
+from stalwart.core.looks import LOSSES
 from stalwart.core.rng import Noise
+from stalwart.threats.l1 import l1
 from stalwart.threats.linf import linf
 
 sys.path.append(str(Path(__file__).parents[1] / "run"))
@@ -96,6 +99,65 @@ def test_it_goes_where_the_papers_algorithm_goes(steps: int) -> None:
     for i in range(len(clean)):
         expected = twin(clean[i], start[i], goal, 0.2, steps)
         assert torch.allclose(found[i], expected, atol=1e-9)
+
+
+class Slope:
+    """A goal with the loss ⟨w, x⟩, that is never reached."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights, self.model = weights, nn.Identity()
+
+    def on(self, model: nn.Module) -> Slope:
+        return self
+
+    def select(self, index: Tensor) -> Slope:
+        return self
+
+    def __call__(self, x: Tensor) -> Verdict:
+        return Verdict((self.weights * x).flatten(1).sum(1), torch.zeros(len(x), dtype=torch.bool))
+
+
+@pytest.mark.parametrize("epsilon", [0.3, 2.0, 9.0])
+def test_under_l1_it_finds_the_highest_point_of_a_slope(epsilon: float) -> None:
+    """Which is known: entries go to their wall in the order of their slopes until ε is spent."""
+    generator = torch.Generator().manual_seed(4)
+    weights = torch.randn((3, 6, 5), generator=generator, dtype=torch.float64)
+    clean = torch.rand((4, 3, 6, 5), generator=generator, dtype=torch.float64)
+    goal = Slope(weights)
+    found = sparse.climb(clean, goal, l1(epsilon), Noise.of_images(clean, 0), steps=100, raise_=LOSSES["ce"])
+    assert (l1(epsilon).size(found, clean) <= epsilon * (1 + 1e-9)).all()
+    assert 0 <= found.min() <= found.max() <= 1
+    for i in range(len(clean)):
+        room = torch.where(weights > 0, 1 - clean[i], clean[i]).flatten()
+        order = weights.abs().flatten().argsort(descending=True)
+        before = room[order].cumsum(0) - room[order]
+        spent = (epsilon - before).clamp_min(0).minimum(room[order])
+        most = float((spent * weights.abs().flatten()[order]).sum())
+        gained = float(goal(found[i : i + 1]).loss - goal(clean[i : i + 1]).loss)
+        assert 0.92 * most <= gained <= most * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("loss", "targets"), [("ce", 0), ("dlr", 3)])
+def test_under_l1_it_is_as_strong_as_a_peer_at_equal_steps(loss: str, targets: int) -> None:
+    sys.modules.setdefault("visdom", types.ModuleType("visdom"))
+    sys.modules["visdom"].Visdom = getattr(sys.modules["visdom"], "Visdom", object)  # type: ignore[attr-defined]
+    attacks = pytest.importorskip("adv_lib.attacks")
+    model, x, y = problem()
+    ours = stalwart.attack(model, x, y, f"apgd(steps=40, loss={loss!r}, targets={targets})", "l1(3)", bits=None)
+    torch.manual_seed(0)
+    if targets:
+        peer = attacks.apgd_targeted(
+            model, x, y, eps=3.0, norm=1, n_iter=40, loss_function=loss, num_targets=targets, use_large_reps=True
+        )
+    else:
+        peer = attacks.apgd(model, x, y, eps=3.0, norm=1, n_iter=40, loss_function=loss, use_large_reps=True)
+    with torch.no_grad():
+        left = float((model(peer).argmax(1) == y).float().mean())
+    assert ours.robust_accuracy <= left + 0.03  # seeds differ by that much
+    assert (
+        ours.robust_accuracy < stalwart.attack(model, x, y, "pgd(steps=40)", "l1(3)", bits=None).robust_accuracy + 0.01
+    )
+    assert ours.size.max() <= 3 * (1 + 1e-4)
 
 
 @pytest.mark.parametrize(("threat", "norm", "epsilon"), [("linf(0.1)", "Linf", 0.1), ("l2(0.8)", "L2", 0.8)])

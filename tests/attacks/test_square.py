@@ -52,7 +52,7 @@ class Blind(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("threat", ["linf(0.03)", "l2(0.5)"])
+@pytest.mark.parametrize("threat", ["linf(0.03)", "l2(0.5)", "l1(6)"])
 def test_it_asks_for_no_gradient_and_finds_what_queries_can(threat: str) -> None:
     model, x, y = problem()
     few, many = (stalwart.attack(Blind(model), x, y, f"square(queries={n})", threat) for n in (10, 150))
@@ -73,7 +73,7 @@ def test_it_is_as_strong_as_a_peer_at_equal_queries(threat: str, norm: str, epsi
     assert ours.robust_accuracy <= left + 0.03
 
 
-@pytest.mark.parametrize("threat", ["linf(0.03)", "l2(0.5)"])
+@pytest.mark.parametrize("threat", ["linf(0.03)", "l2(0.5)", "l1(6)"])
 def test_each_image_has_its_own_search(threat: str) -> None:
     model, x, y = problem()
     whole = stalwart.attack(model, x[:40], y[:40], "square(queries=40)", threat)
@@ -104,14 +104,14 @@ def test_other_threats_are_refused() -> None:
     class Elsewhere:
         epsilon = 1.0
 
-    with pytest.raises(InputError, match="L∞ or L2"):
+    with pytest.raises(InputError, match="L∞, L2 or L1"):
         square()(torch.rand(1, 3, 8, 8), None, Elsewhere(), None)  # type: ignore[arg-type]
 
 
 def test_a_tiny_image_is_searched_too() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     x = torch.rand(6, 1, 2, 2)
-    for threat in ("linf(0.3)", "l2(0.5)"):
+    for threat in ("linf(0.3)", "l2(0.5)", "l1(1)"):
         result = stalwart.attack(model, x, model(x).argmax(1), "square(queries=20)", threat)
         assert result.adversarial.shape == x.shape
     assert catalog.make("square()", "attacks") == square()
