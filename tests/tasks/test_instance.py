@@ -10,11 +10,15 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pycocotools import mask as mask_api
 from torch import Tensor, nn
 
 import stalwart
 from stalwart.core import catalog
-from stalwart.core.coco import NAMES, CocoMetric, coco
+from stalwart.core.coco import NAMES, CocoMetric, coco, encoded
 from stalwart.core.contracts import Info, Objects
 from stalwart.core.errors import ContractError, InputError
 from stalwart.core.finding import Detections
@@ -250,6 +254,15 @@ def test_average_precision_of_masks_and_boxes_is_pycocotools(seed: int) -> None:
             counted = precision[precision > -1]
             assert (row[name] is None) == (not len(counted))
             assert row[name] is None or row[name] == pytest.approx(float(counted.mean()), abs=1e-6)
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(0, 3), st.integers(1, 7), st.integers(1, 9))), st.floats(0, 1))
+@settings(max_examples=150, deadline=None)
+def test_run_lengths_are_pycocotools(masks: np.ndarray[Any, Any], density: float) -> None:
+    masks = masks & (np.random.default_rng(0).random(masks.shape) < density)
+    theirs = [mask_api.encode(np.asfortranarray(one.astype(np.uint8))) for one in masks]
+    expected = [{"size": list(one["size"]), "counts": one["counts"].decode()} for one in theirs]
+    assert encoded(torch.from_numpy(masks)) == expected
 
 
 def test_no_detection_at_all_scores_nothing() -> None:
