@@ -11,7 +11,14 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
+Array = NDArray[Any]
+"""An array in a kernel; its docstring says of what."""
+Real = Any
+"""A number with a fraction, in Python or of any width: which it is decides how kernels are compiled."""
+Whole = Any
+"""An integer, likewise."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 FAST = {"contract", "arcp", "nsz", "reassoc"}
@@ -26,6 +33,20 @@ def single(value: float) -> float:
 def kernel(function: F) -> F:
     """A scalar or array kernel, callable from Python and from other kernels; dividing by zero gives infinity."""
     return cast(F, numba.njit(cache=True, fastmath=FAST, error_model="numpy")(function))
+
+
+def free_kernel(function: F) -> F:
+    """A kernel that lets go of Python's lock, so that threads run it side by side."""
+    return cast(F, numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")(function))
+
+
+def leaf(function: F) -> F:
+    """A kernel that neither makes nor slices arrays, so that no references to its arrays are counted.
+
+    Counting costs two atomic operations for each array and call: more than a short loop over a row of pixels.
+    """
+    options: dict[str, Any] = {"cache": True, "fastmath": FAST, "error_model": "numpy", "_nrt": False}
+    return cast(F, numba.njit(**options)(function))
 
 
 def parallel_kernel(function: F) -> F:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.core.errors import InputError
+from stalwart.drive.pyramid import painted
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -83,6 +85,11 @@ class Ground:
         most = int(self.raster.max(initial=0))
         if most >= PAINT.stop:
             raise InputError(f"Ground.raster must hold classes below {PAINT.stop}. Got {most}.")
+
+    @cached_property
+    def paint(self) -> tuple[Bytes, NDArray[np.int64]]:
+        """Shares of paint in squares of 1 to 64 raster squares (`pyramid.painted`), made when first asked for."""
+        return painted(self.raster, 6)
 
 
 @dataclass(frozen=True, eq=False)
