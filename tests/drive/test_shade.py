@@ -1,0 +1,98 @@
+"""Differentiable pictures against the compiled ones, and their gradients against finite differences of those."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from worlds import random_scene
+
+from stalwart.core.errors import InputError
+from stalwart.drive.scene import Class, Scene
+from stalwart.drive.sensors.camera import Camera, room, see
+from stalwart.drive.sensors.shade import shade
+from stalwart.drive.sensors.skins import Look, default_look, skin
+from stalwart.drive.sensors.textures import ripmap
+
+CAMERA = Camera(height=40, width=64)
+
+
+def scene_with_patches(worlds: int, seed: int) -> Scene:
+    """A billboard ahead and a patch on the road, among others, in every style."""
+    scene = random_scene(worlds, 16, seed)
+    scene.alive[:, :3] = True
+    c, s = np.cos(scene.yaw_rad[:, 0]), np.sin(scene.yaw_rad[:, 0])
+    billboard, patch = (
+        (1, 9.0, Class.BILLBOARD, "billboard_1", (0.2, 5, 3)),
+        (2, 6.0, Class.PATCH, "plain", (4, 3, 0.01)),
+    )
+    for box, ahead, kind, name, size in (billboard, patch):
+        scene.x_m[:, box], scene.y_m[:, box] = scene.x_m[:, 0] + ahead * c, scene.y_m[:, 0] + ahead * s
+        scene.yaw_rad[:, box] = scene.yaw_rad[:, 0] + np.pi + 0.3
+        scene.length_m[:, box], scene.width_m[:, box], scene.height_m[:, box] = size
+        scene.z0_m[:, box], scene.kind[:, box], scene.skin[:, box] = 0.0, kind, skin(name)
+        scene.tint[:, box] = 255
+    return scene
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_both_ways_of_shading_agree_to_a_level(seed: int) -> None:
+    scene, look = scene_with_patches(7, seed), default_look()
+    frames = see(scene, CAMERA, out=room(CAMERA, 7, affine=True))
+    levels = (shade(frames, look.textures) * 255).round().numpy()
+    assert abs(levels - frames.rgb).max() <= 1
+    assert np.array_equal(frames.rgb, see(scene, CAMERA).rgb)
+    assert len(np.unique(frames.rgb)) > 100
+
+
+def test_a_changed_texture_is_drawn_alike_both_ways() -> None:
+    scene, look = scene_with_patches(7, 2), default_look()
+    paper = (torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255).round() / 255
+    frames = see(scene, CAMERA, out=room(CAMERA, 7, affine=True))
+    soft = (shade(frames, look.textures, {"plain": paper, "advert_1": paper, "asphalt": paper}) * 255).round().numpy()
+    hard = see(scene, CAMERA, look=Look(look.textures.replaced({"plain": paper, "advert_1": paper, "asphalt": paper})))
+    assert abs(soft - hard.rgb).max() <= 1
+    assert (abs(soft - frames.rgb).max(1) > 20).mean() > 0.05
+
+
+def test_gradients_equal_finite_differences_of_the_compiled_pictures() -> None:
+    """Steps of 60 levels: colours are rounded to 8 bits, and linear as far as they stay within them."""
+    scene, look = scene_with_patches(4, 3), default_look()
+    scene.style[:] = [0, 1, 4, 5]
+    g = torch.Generator().manual_seed(1)
+    paper = torch.full((3, 64, 64), 90 / 255)
+    weights = torch.rand(4, 3, 40, 64, generator=g)
+    frames = see(scene, CAMERA, out=room(CAMERA, 4, affine=True))
+    for name in ("advert_1", "plain", "asphalt"):
+        texture = paper.clone().requires_grad_()
+        (shade(frames, look.textures, {name: texture}) * weights).sum().backward()
+        direction = (torch.rand(3, 64, 64, generator=g) > 0.5).float()
+        predicted = float((texture.grad * direction).sum()) * 60 / 255
+        step = paper + direction * 60 / 255
+        before, after = (
+            torch.from_numpy(see(scene, CAMERA, look=Look(look.textures.replaced({name: t}))).rgb / 255)
+            for t in (paper, step)
+        )
+        found = float(((after - before) * weights).sum())
+        assert abs(predicted) > 5
+        assert found == pytest.approx(predicted, rel=0.03, abs=0.3)
+
+
+def test_a_ripmap_holds_means_of_every_halving() -> None:
+    texture = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    rips = ripmap(texture)
+    assert torch.equal(rips[..., :8, :8], texture)
+    assert torch.allclose(rips[..., 14, 14], texture.mean((-1, -2)))
+    assert torch.allclose(rips[..., 8:12, 0:8], texture.reshape(2, 4, 4, 2, 8).mean(3))
+    assert torch.allclose(rips[..., 3, 12:14], texture[..., 3, :].reshape(2, 4, 2, 4).mean(-1))
+
+
+def test_what_cannot_be_shaded_is_refused_by_name() -> None:
+    scene, look = scene_with_patches(1, 4), default_look()
+    with pytest.raises(InputError, match=r"room\(..., affine=True\)"):
+        shade(see(scene, CAMERA), look.textures)
+    frames = see(scene, CAMERA, out=room(CAMERA, 1, affine=True))
+    with pytest.raises(InputError, match=r"texture 'plain' must be \(3, 64, 64\) or \(4, 64, 64\). Got \(3, 32, 32\)"):
+        shade(frames, look.textures, {"plain": torch.zeros(3, 32, 32)})
+    with pytest.raises(InputError, match=r"Got 'advert_9'. Did you mean 'advert_"):
+        shade(frames, look.textures, {"advert_9": torch.zeros(3, 64, 64)})
