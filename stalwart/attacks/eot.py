@@ -79,4 +79,7 @@ class _Mean:
         gaps: Tensor | None = None
         if all(look.gaps is not None for look in looks):
             gaps = torch.stack([look.gaps for look in looks if look.gaps is not None]).mean(0)
-        return Verdict(loss, reached, gaps)
+        harm: Tensor | None = None
+        if all(look.harm is not None for look in looks):
+            harm = torch.stack([look.harm for look in looks if look.harm is not None]).mean(0)
+        return Verdict(loss, reached, gaps, harm=harm)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from stalwart.cli import checked, corrupted, defences
+from stalwart.cli import checked, corrupted, defences, graded
 from stalwart.cli.figures import number, seconds, share
 
 if TYPE_CHECKING:  # importing it at run time would import PyTorch
@@ -98,8 +98,11 @@ class Screen:
                 continue
             for table in [*_result_tables(values), *defences.tables(values)]:
                 self.console.print(table)
-        if self._attacks:
-            self.console.print(_attack_table(self._attacks))
+        measured = [values for values in self._attacks if values.get("score")]
+        if measured:
+            self.console.print(graded.table(measured))
+        if len(measured) < len(self._attacks):
+            self.console.print(_attack_table([values for values in self._attacks if not values.get("score")]))
         for values in self._shields:
             self.console.print(defences.shields(values))
         for values in self._detections:

@@ -3,6 +3,8 @@ direction, projected."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ class Unstopped:
 
     def __call__(self, images: Tensor) -> Verdict:
         verdict = self.goal(images)
-        return Verdict(verdict.loss, None, verdict.gaps, verdict.parts)
+        return replace(verdict, reached=None)
 
 
 def ascend(

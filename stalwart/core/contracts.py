@@ -245,6 +245,10 @@ class Verdict:
     parts: Tensor | None = None
     """(B, 2) float32, differentiable, of a goal that asks for two things at once: how far each is above its bar. It is
     reached where both are above 0. None where the goal is one thing."""
+    harm: Tensor | None = None
+    """(B,) float32, where an image can be spoiled more or less: how much of it is, in numbers that fall and rise as the
+    task's own figure does the other way round, such as the share of wrong pixels. A runner that measures that figure
+    goes on after `reached` and keeps each image's point of greatest harm. None where `reached` is all there is."""
 
 
 @runtime_checkable
@@ -667,9 +671,11 @@ class AttackResult:
     """What an attack reached, as the runner judged it."""
 
     adversarial: Tensor
-    """(B, C, H, W) float32 in [0, 1]: the judged image where the goal is reached, else the last one tried."""
+    """(B, C, H, W) float32 in [0, 1]: the judged image where the goal is reached, else the last one tried. Where an
+    image can be spoiled more or less (`Verdict.harm`), the worst one that was found."""
     reached: Tensor
-    """(B,) bool: the goal is reached at `adversarial`, in fp32, inside the threat, after 8-bit rounding."""
+    """(B,) bool: the goal is reached at `adversarial`, or on the way to the worst image, in fp32, inside the threat,
+    after 8-bit rounding."""
     clean_reached: Tensor
     """(B,) bool: it was reached without any attack (a wrong prediction on the clean image)."""
     size: Tensor

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 NBSP = "\u00a0"
 """A space that no line breaks at."""
+_NAMES = {"miou": "mIoU", "pq": "PQ"}
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -56,3 +57,14 @@ def radius(epsilon: float, in_levels: bool) -> str:
         if abs(float(levels) - epsilon * 255) < 1e-6:
             return f"{float(levels):g}/255"
     return f"{epsilon:.4g}"
+
+
+def spoken(kind: str) -> str:
+    """A task's figure as people write it: 'ap50' → 'AP50', 'miou' → 'mIoU', 'pixel_accuracy' → 'pixel accuracy'."""
+    if kind in _NAMES:
+        return _NAMES[kind]
+    first, _, rest = kind.partition("_")
+    if first == "box" and rest:
+        return f"box {spoken(rest)}"
+    known = first.rstrip("0123456789") in ("ap", "ar", "iou")
+    return " ".join(filter(None, (first.upper().replace("IOU", "IoU") if known else first, rest.replace("_", " "))))

@@ -14,6 +14,7 @@ from stalwart.core.errors import ContractError
 from stalwart.core.rendering import Shown, redrawn
 from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
+from stalwart.run._worst import Standing, Worst
 
 SLACK = 1e-6
 """How far a size may pass ε by float32's rounding, besides one part in 10,000."""
@@ -39,10 +40,18 @@ class Ledger:
         goal: the goal in full precision, for judging.
         bits: round to so many bits before judging, or None.
         most: judge at most so many at a time, where the batch is larger than a pass may be; None: all at once.
+        graded: keep each sample's point of greatest harm and let the attack take all its steps, whatever is reached on
+            the way; for goals that say the harm. Else the first point that reaches the goal is kept, and ends it.
     """
 
     def __init__(
-        self, pixels: Tensor, goal: Goal, threat: Threat | Rendered, bits: int | None, most: int | None = None
+        self,
+        pixels: Tensor,
+        goal: Goal,
+        threat: Threat | Rendered,
+        bits: int | None,
+        most: int | None = None,
+        graded: bool = False,
     ) -> None:
         self.pixels, self.most = pixels, most
         self.shown: Shown | None = None
@@ -56,6 +65,10 @@ class Ledger:
         self.answer = clean.clone()
         self.reached = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
         self.loss = torch.full((len(clean),), -torch.inf, device=clean.device)
+        self.harm = self.loss.clone()
+        """(B,) at the answer; −inf where the goal says none."""
+        self.climbing: Worst | None = Worst(clean) if graded else None
+        """The worst that the attack's own passes have seen, not judged yet."""
         self.forwards = 0
         self.backwards = 0
         self.climbed = False
@@ -66,10 +79,25 @@ class Ledger:
         self.marks: list[tuple[str, int, int, int]] = []
         """Where each part of an ensemble began: its name, what had fallen, forwards and backwards so far."""
 
+    @property
+    def graded(self) -> bool:
+        return self.climbing is not None
+
+    @property
+    def standing(self) -> Standing:
+        """At the answers."""
+        return Standing(self.harm, self.loss)
+
     def mark(self, name: str) -> None:
         """A part of an ensemble begins."""
         self.look()
+        self.look_back()
         self.marks.append((name, int(self.reached.sum()), self.forwards, self.backwards))
+
+    def look_back(self) -> None:
+        """Judge the worst that the attack's own passes have seen."""
+        if self.climbing is not None and len(seen := self.climbing.seen):
+            self.judge(self.climbing.images[seen], seen)
 
     def stages(self) -> list[Stage]:
         """What each part did, up to now."""
@@ -98,7 +126,7 @@ class Ledger:
     def release(self) -> None:
         """Let go of the images; only the counts are wanted from here on."""
         self.pixels = self.clean = self.answer = self.clean[:0]
-        self.shown = None
+        self.shown = self.climbing = None
 
     def judge(self, images: Tensor, index: Tensor) -> Tensor:
         """(b,) bool: do these images reach the goal inside the threat, as they would be saved? Keeps what it saw."""
@@ -119,9 +147,14 @@ class Ledger:
         reached = verdict.reached & inside
         new = ~self.reached[index]  # what is reached stays as first found
         place = index[new]
+        self.reached[place] = reached[new]
+        if self.graded:
+            new = inside & Standing.of(verdict).over(self.standing[index])
+            place = index[new]
         self.answer[place] = settled[new]
         self.loss[place] = verdict.loss.float()[new]
-        self.reached[place] = reached[new]
+        if verdict.harm is not None:
+            self.harm[place] = verdict.harm.float()[new]
         return reached
 
     def note(self, images: Tensor, reached: Tensor, index: Tensor) -> Tensor | None:
@@ -194,9 +227,9 @@ class Judged:
         self.ledger.mark(name)
 
     def fallen(self) -> Tensor:
-        """(b,) bool: what has fallen up to now; candidates that wait are judged first."""
+        """(b,) bool: what has fallen up to now; candidates that wait are judged first. Nothing, where all goes on."""
         self.ledger.look()
-        return self.ledger.reached[self.index]
+        return self.ledger.reached[self.index] & (not self.ledger.graded)
 
     def select(self, index: Tensor) -> Judged:
         return Judged(self.goal.select(index), self.ledger, self.index[index], self.least)
@@ -210,14 +243,26 @@ class Judged:
         assert verdict.reached is not None
         if self.least:
             return verdict
+        if self.ledger.climbing is not None:
+            self.ledger.climbing.see(images, Standing.of(verdict), self.index)
+            self.ledger.note(images, verdict.reached, self.index)
+            return replace(verdict, reached=None)
         reached = self.ledger.note(images, verdict.reached, self.index)
-        return Verdict(verdict.loss, reached, verdict.gaps, verdict.parts)
+        return replace(verdict, reached=reached)
 
 
-def judge_clean(ledger: Ledger) -> Tensor:
-    """(b,) bool: what is wrong from the start."""
+def judge_clean(ledger: Ledger, solver: Attack | None = None) -> Tensor:
+    """(b,) bool: what is wrong from the start.
+
+    Args:
+        solver: the attack that comes next, for whose samples the worst point is sought from here on if the goal says
+            the harm; None, or an attack for the smallest change: the first point that reaches the goal.
+    """
     everything = torch.arange(len(ledger.clean), device=ledger.clean.device)
-    return ledger.judge(ledger.clean, everything)
+    wrong = ledger.judge(ledger.clean, everything)
+    if solver is not None and not seeks_least(solver) and bool((ledger.harm > -torch.inf).any()):
+        ledger.climbing = Worst(ledger.clean)
+    return wrong
 
 
 def search(ledger: Ledger, solver: Attack, seed: int, goal: Goal | None = None) -> None:
@@ -234,7 +279,7 @@ def solve(ledger: Ledger, solver: Attack, threat: Threat, seed: int, goal: Goal 
         goal: what the attack climbs, where that is another than what the ledger judges by.
     """
     last = ledger.clean.clone()
-    live = (~ledger.reached).nonzero().squeeze(1)
+    live = _live(ledger)
     if not len(live) or threat.epsilon <= 0:
         return last
     clean = ledger.clean[live]
@@ -254,9 +299,10 @@ def solve(ledger: Ledger, solver: Attack, threat: Threat, seed: int, goal: Goal 
 def conclude(ledger: Ledger, last: Tensor, least: bool) -> None:
     """Judge an attack's answers (b, C, H, W); smallest changes, once more and once more where rounding undid them."""
     ledger.look()
-    live = (~ledger.reached).nonzero().squeeze(1)
+    live = _live(ledger)
     if not len(live) or ledger.threat.epsilon <= 0:
         return
+    ledger.look_back()
     ledger.judge(last[live], live)
     if not least:
         return
@@ -266,6 +312,11 @@ def conclude(ledger: Ledger, last: Tensor, least: bool) -> None:
         if not len(left):
             break
         ledger.judge(ledger.clean[left] + (last[left] - ledger.clean[left]) * factor, left)
+
+
+def _live(ledger: Ledger) -> Tensor:
+    """(b,) the samples to attack: those that stand or, where the worst point is sought, all."""
+    return (~ledger.reached | ledger.graded).nonzero().squeeze(1)
 
 
 def seeks_least(solver: Attack) -> bool:

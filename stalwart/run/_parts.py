@@ -26,6 +26,8 @@ from stalwart.store.folder import RESULTS
 
 UNFINISHED = "unfinished"
 """Folder in a run's `results/` that holds what a killed evaluation had done."""
+_TENSOR = "tensor at"
+"""The key that stands for a tensor in what is kept as JSON."""
 _COUNTS = ("forwards", "backwards", "flat", "broken", "climbed")
 
 
@@ -46,11 +48,13 @@ class Found:
     adversarial: Tensor
     """(C, H, W) uint8."""
     target: dict[str, Any]
+    harm: float = 0.0
+    """What the attack added to the image's harm (`Verdict.harm`); 0 where an image stands or falls."""
 
     @property
-    def rank(self) -> tuple[int, float, float, int]:
-        """The smallest change first, then the surest; no two samples share one."""
-        return self.level, self.size, -self.loss, self.index
+    def rank(self) -> tuple[int, float, float, float, int]:
+        """The most harm first, then the smallest change, then the surest; no two samples share one."""
+        return self.level, -self.harm, self.size, -self.loss, self.index
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,9 @@ class Part:
     seconds: float
     stages: tuple[Stage, ...] = ()
     """What each part of an ensemble did, all radii together."""
+    figures: tuple[Mapping[str, Any], ...] = ()
+    """What the task's metric gathered (`Metric.state`) at each radius, the clean images first; none where an image
+    stands or falls and that is all."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything as named tensors."""
@@ -88,10 +95,14 @@ class Part:
         }
         if self.stages:
             kept["stages"] = _bytes([asdict(stage) for stage in self.stages])
+        if self.figures:
+            parts: list[Tensor] = []
+            kept["figures"] = _bytes(_packed(list(self.figures), parts))
+            kept |= {f"figures.{number}": part for number, part in enumerate(parts)}
         if self.found:
             kept |= {
                 "place": torch.tensor([[item.level, item.index, item.group] for item in self.found]),
-                "rank": torch.tensor([[item.size, item.loss] for item in self.found], dtype=torch.float64),
+                "rank": torch.tensor([[item.size, item.loss, item.harm] for item in self.found], dtype=torch.float64),
                 "clean": torch.stack([item.clean for item in self.found]),
                 "adversarial": torch.stack([item.adversarial for item in self.found]),
                 "targets": _bytes([atomic.plain(item.target) for item in self.found]),
@@ -109,15 +120,16 @@ class Part:
         if "place" in kept:
             targets = _plain(kept["targets"])
             rows = zip(kept["place"].tolist(), kept["rank"].tolist(), targets, strict=True)
-            for row, ((level, index, group), (size, loss), target) in enumerate(rows):
+            for row, ((level, index, group), (size, loss, harm), target) in enumerate(rows):
                 pictures = kept["clean"][row], kept["adversarial"][row]
-                found.append(Found(level, size, loss, index, group, *pictures, target))
+                found.append(Found(level, size, loss, index, group, *pictures, target, harm))
         forwards, backwards, flat, broken, climbed = kept["counts"].tolist()
         worst, seconds = kept["worst"].tolist()
         stages = tuple(Stage(**stage) for stage in _plain(kept["stages"])) if "stages" in kept else ()
+        figures = tuple(_unpacked(_plain(kept["figures"]), kept)) if "figures" in kept else ()
         return cls(
             kept["positions"], kept["fallen"], kept["size"], tuple(found), forwards, backwards, flat, broken,
-            bool(climbed), worst, seconds, stages,
+            bool(climbed), worst, seconds, stages, figures,
         )  # fmt: skip
 
 
@@ -128,6 +140,24 @@ def _bytes(value: Any) -> Tensor:
 
 def _plain(kept: Tensor) -> Any:
     return json.loads(bytes(kept.tolist()))
+
+
+def _packed(value: Any, parts: list[Tensor]) -> Any:
+    """The value with its tensors taken out into `parts`, and a number left in the place of each."""
+    if isinstance(value, Tensor):
+        parts.append(value.cpu().contiguous())
+        return {_TENSOR: len(parts) - 1}
+    if isinstance(value, Mapping):
+        return {key: _packed(item, parts) for key, item in value.items()}
+    return [_packed(item, parts) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _unpacked(value: Any, kept: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {_TENSOR}:
+            return kept[f"figures.{value[_TENSOR]}"]
+        return {key: _unpacked(item, kept) for key, item in value.items()}
+    return [_unpacked(item, kept) for item in value] if isinstance(value, list) else value
 
 
 class Shelf:

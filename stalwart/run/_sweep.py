@@ -1,34 +1,69 @@
 """One attack on one split at several radii, smallest first: what falls at a small one is not attacked again.
 
-An attack for the smallest change runs once, and its answers are judged at each radius.
+An attack for the smallest change runs once, and its answers are judged at each radius. Of a task whose images can be
+spoiled more or less (`Verdict.harm`), every image is attacked at every radius with all steps, and the task's own metric
+is taken of each one's worst so far.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stalwart.core.contracts import Attack, Batch, Event, Rendered, Threat
+from stalwart.core.contracts import Attack, Batch, Event, Goal, Rendered, Threat
 from stalwart.core.freeze import frozen
 from stalwart.core.rng import seed_of
 from stalwart.core.shielding import reseed
 from stalwart.core.spelling import spell
 from stalwart.core.stages import together
 from stalwart.core.statistics import wilson
+from stalwart.run import _shown as shown
 from stalwart.run._judge import Ledger, conclude, doubts, judge_clean, search, seeks_least, solve
 from stalwart.run._parallel import World
 from stalwart.run._parts import Found, Part, Shelf, disjoint
 from stalwart.run._progress import progress
+from stalwart.run._shown import best_of
 from stalwart.run._subject import Subject
+from stalwart.run._worst import Worst, compared, measured
 
-SHOWN = 12
-"""Adversarial examples kept for the report."""
+
+@dataclass
+class _Course:
+    """What became of one batch."""
+
+    fallen: Tensor
+    """(B,) as in `Sweep`."""
+    size: Tensor
+    """(B,) of the change it fell to."""
+    ledgers: list[Ledger]
+    largest: float
+    """The largest change of all."""
+    found: list[Found] = field(default_factory=list)
+    figures: list[Mapping[str, Any]] = field(default_factory=list)
+    """The metric's state at each radius, the clean images first; none where nobody asks for it."""
+
+    @classmethod
+    def of(cls, untouched: Ledger, levels: int) -> _Course:
+        fallen = torch.full_like(untouched.reached, levels + 1, dtype=torch.int64)
+        size = torch.full(fallen.shape, torch.inf, device=fallen.device)
+        came = cls(fallen, size, [], 0.0)
+        came.count(untouched, torch.arange(len(fallen), device=fallen.device), 0)
+        return came
+
+    def count(self, ledger: Ledger, live: Tensor, level: int) -> None:
+        """Take down what fell at a radius, and let the images go."""
+        sizes = ledger.sizes()
+        self.largest = max(self.largest, float(sizes.max()))
+        new = ledger.reached & (self.size[live] == torch.inf)
+        self.fallen[live[new]] = level
+        self.size[live[new]] = sizes[new].float()
+        ledger.release()
+        self.ledgers.append(ledger)
 
 
 class Sweep:
@@ -65,110 +100,114 @@ class Sweep:
         """Count what one batch came to, done here, in another process or before a kill; their order does not matter."""
         self.parts.append(part)
         self.fallen = torch.cat([self.fallen, part.fallen])
-        self.found = _best([*self.found, *part.found])
+        self.found = best_of([*self.found, *part.found])
 
     def add(self, batch: Batch) -> Part:
         """Attack one more batch."""
         begun = time.perf_counter()
-        device = batch.images.device
         # A random shield draws in the order of its passes: each batch begins anew, whatever was done before it here.
         reseed(self.subject.model, seed_of(self.seed, int(batch.index[0])))
-        whole = self.subject.task.goal(self.subject.model, batch.targets, self.goal)
-        fallen = torch.full((len(batch.images),), len(self.radii) + 1, device=device)
-        size = torch.full((len(batch.images),), torch.inf, device=device)
-        live = torch.arange(len(batch.images), device=device)
-        least: Tensor | None = None  # an attack for the smallest change runs once, for all radii
-        found: list[Found] = []
-        ledgers: list[Ledger] = []
-        worst = 0.0
+        goal = self.subject.task.goal(self.subject.model, batch.targets, self.goal)
         with frozen(self.subject.model):
-            for level, radius in enumerate((0.0, *self.radii)):
-                threat = replace(self.threat, epsilon=radius)  # type: ignore[type-var]
-                aim = whole.select(live)
-                ledger = Ledger(batch.images[live], aim, threat, 8, self.most)
-                climbed = None if self.fast is None else aim.on(self.fast)
-                if level == 0:
-                    judge_clean(ledger)
-                else:
-                    # What a smaller radius means to θ is the threat's own affair, so there an attack runs at each.
-                    if not seeks_least(self.solver) or isinstance(threat, Rendered):
-                        search(ledger, self.solver, self.seed, climbed)
-                    else:
-                        if least is None:
-                            widest: Any = replace(self.threat, epsilon=self.radii[-1])  # type: ignore[type-var]
-                            least = solve(ledger, self.solver, widest, self.seed, climbed)
-                        conclude(ledger, least, least=True)
-                sizes = ledger.sizes()
-                worst = max(worst, float(sizes.max()))
-                if level:
-                    found += self._shown(ledger, sizes, batch, live, level)
-                fallen[live[ledger.reached]] = level
-                size[live[ledger.reached]] = sizes[ledger.reached].float()
-                ledger.release()
-                ledgers.append(ledger)
-                least = None if least is None else least[~ledger.reached]
-                live = live[~ledger.reached]
-                if not len(live):
-                    break
-        best = _best([*self.found, *found])
+            untouched = Ledger(batch.images, goal, self._at(0.0), 8, self.most)
+            judge_clean(untouched, self.solver)
+            course = self._worst if untouched.graded else self._first
+            came = course(batch, goal, untouched)
+        best = best_of([*self.found, *came.found])
+        ledgers = came.ledgers
         part = Part(
             positions=batch.index.cpu(),
-            fallen=fallen.cpu(),
-            size=size.cpu(),
-            found=tuple(item for item in best if any(item is own for own in found)),
+            fallen=came.fallen.cpu(),
+            size=came.size.cpu(),
+            found=tuple(item for item in best if any(item is own for own in came.found)),
             forwards=sum(ledger.forwards for ledger in ledgers),
             backwards=sum(ledger.backwards for ledger in ledgers),
             flat=sum(int(ledger.flat) for ledger in ledgers),
             broken=sum(int(ledger.broken) for ledger in ledgers),
             climbed=any(ledger.climbed for ledger in ledgers),
             stages=together(stage for ledger in ledgers for stage in ledger.stages()),
-            worst_size=worst,
+            worst_size=came.largest,
             seconds=time.perf_counter() - begun,
+            figures=tuple(came.figures),
         )
         self.take(part)
         return part
+
+    def _at(self, radius: float) -> Any:
+        return replace(self.threat, epsilon=radius)  # type: ignore[type-var]
+
+    def _first(self, batch: Batch, whole: Goal, ledger: Ledger) -> _Course:
+        """What falls leaves: the smallest radius at which an image falls is all that is asked.
+
+        Args:
+            ledger: of the clean images, judged.
+        """
+        came = _Course.of(ledger, len(self.radii))
+        live = (~ledger.reached).nonzero().squeeze(1)
+        least: Tensor | None = None  # an attack for the smallest change runs once, for all radii
+        for level, radius in enumerate(self.radii, 1):
+            if not len(live):
+                break
+            threat, aim = self._at(radius), whole.select(live)
+            ledger = Ledger(batch.images[live], aim, threat, 8, self.most)
+            climbed = None if self.fast is None else aim.on(self.fast)
+            # What a smaller radius means to θ is the threat's own affair, so there an attack runs at each.
+            if not seeks_least(self.solver) or isinstance(threat, Rendered):
+                search(ledger, self.solver, self.seed, climbed)
+            else:
+                if least is None:
+                    least = solve(ledger, self.solver, self._at(self.radii[-1]), self.seed, climbed)
+                conclude(ledger, least, least=True)
+            came.found += shown.fallen(self.subject, ledger, batch, live, level)
+            came.count(ledger, live, level)
+            least = None if least is None else least[~ledger.reached]
+            live = live[~ledger.reached]
+        return came
+
+    def _worst(self, batch: Batch, whole: Goal, ledger: Ledger) -> _Course:
+        """Nothing leaves, and what was worst at a smaller radius stays where a larger one has nothing worse.
+
+        Args:
+            ledger: of the clean images, judged.
+        """
+        worst = Worst(batch.images)
+        everything = torch.arange(len(batch.images), device=batch.images.device)
+        worst.see(batch.images, ledger.standing, everything)
+        untouched = worst.standing[everything]
+        came = _Course.of(ledger, len(self.radii))
+        came.figures.append(self._figures(worst.images, batch))
+        sizes = torch.zeros(len(everything), device=everything.device)
+        climbed = None if self.fast is None else whole.on(self.fast)
+        for level, radius in enumerate(self.radii, 1):
+            ledger = Ledger(batch.images, whole, self._at(radius), 8, self.most, graded=True)
+            search(ledger, self.solver, self.seed, climbed)
+            worse = worst.see(ledger.pictures(), ledger.standing, everything)
+            sizes[worse] = ledger.sizes()[worse].float()
+            came.figures.append(self._figures(worst.images, batch))
+            came.count(ledger, everything, level)
+        came.found += shown.spoiled(self.subject, worst, sizes, untouched, batch, len(self.radii))
+        return came
+
+    def _figures(self, images: Tensor, batch: Batch) -> dict[str, Any]:
+        """What the task's metric gathers of the model at these images."""
+        metric = self.subject.task.metric(self.subject.examples.info)
+        metric.update(self.subject.task.predict(self.subject.model, images), batch.targets)
+        return metric.state()
 
     def standing(self, level: int) -> int:
         """Samples still right after the attack at radius number `level`; 0 for the clean images."""
         return int((self.fallen > level).sum())
 
-    def _shown(self, ledger: Ledger, sizes: Tensor, batch: Batch, live: Tensor, level: int) -> list[Found]:
-        """Of what fell, the best few of each group."""
-        place = ledger.reached.nonzero().squeeze(1)
-        info, strata = self.subject.examples.info, self.subject.examples.strata
-        best = sorted(
-            place.tolist(), key=lambda i: (float(sizes[i]), -float(ledger.loss[i]), int(batch.index[live[i]]))
-        )
-        taken: dict[int, int] = defaultdict(int)
-        found = []
-        for i in best:
-            row = int(live[i])
-            index = int(batch.index[row])
-            group = int(strata[index])
-            if taken[group] >= SHOWN:
-                continue
-            taken[group] += 1
-            found.append(
-                Found(
-                    level,
-                    float(sizes[i]),
-                    float(ledger.loss[i]),
-                    index,
-                    group,
-                    _bytes(ledger.pixels[i]),
-                    _bytes(ledger.pictures(torch.tensor([i], device=place.device))[0]),
-                    self.subject.task.describe_target(batch.targets, row, info),
-                )
-            )
-        return found
-
     def result(self) -> dict[str, Any]:
         """The figures, ready for the run's `results/`."""
         n = len(self.fallen)
-        curve = []
+        curve: list[dict[str, Any]] = []
         for level, radius in enumerate((0.0, *self.radii)):
             right = self.standing(level)
             curve.append({"epsilon": radius, "robust_accuracy": right / n, "interval": wilson(right, n), "n": n})
+        measures, at = self._measures()
+        for point, more in zip(curve, at, strict=False):
+            point |= more
         return {
             "kind": "attack",
             "attack": spell(self.solver),
@@ -189,9 +228,19 @@ class Sweep:
             "bits": 8,
             "warnings": list(doubts(self.parts)),
             "stages": [asdict(stage) for stage in together(stage for part in self.parts for stage in part.stages)],
-            "per_class": self._per_class(),
-            "examples": self._examples(),
+            "per_class": [] if measures else self._per_class(),
+            **measures,
+            "examples": shown.examples(self.subject, self.found),
         }
+
+    def _measures(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The task's own metric, of the whole and at each radius; nothing where an image stands or falls, no more."""
+        parts = sorted(self.parts, key=lambda part: int(part.positions[0]))  # whoever did them, in one order
+        if not all(len(part.figures) == len(self.radii) + 1 for part in parts):
+            return {}, []
+        task, info = self.subject.task, self.subject.examples.info
+        levels = range(len(self.radii) + 1)
+        return compared(task.score, [measured(task, info, [part.figures[n] for part in parts]) for n in levels])
 
     def _per_class(self) -> list[dict[str, Any]]:
         positions = torch.cat([part.positions for part in self.parts])
@@ -204,34 +253,9 @@ class Sweep:
                 rows.append({"name": name, "n": len(own), "clean": float(clean), "robust": float(robust)})
         return rows
 
-    @torch.inference_mode()
-    def _examples(self) -> list[dict[str, Any]]:
-        if not self.found:
-            return []
-        info, task = self.subject.examples.info, self.subject.task
-        with frozen(self.subject.model):
-            views = [
-                task.predict(self.subject.model, pixels.to(self.subject.device).float() / 255)
-                for pixels in self.pictures().values()
-            ]
-        return [
-            {
-                "index": item.index,
-                "name": self.subject.examples[item.index].name,
-                "target": item.target,
-                "clean": task.describe(views[0], row, info),
-                "adversarial": task.describe(views[1], row, info),
-                "size": item.size,
-            }
-            for row, item in enumerate(self.found)
-        ]
-
     def pictures(self) -> dict[str, Tensor]:
-        """(k, C, H, W) uint8, clean and adversarial, in the order of the examples."""
-        return {
-            "clean": torch.stack([item.clean for item in self.found]),
-            "adversarial": torch.stack([item.adversarial for item in self.found]),
-        }
+        """What was kept to be shown, in the order of the examples."""
+        return shown.pictures(self.found)
 
     def outcomes(self) -> dict[str, Tensor]:
         """What became of each sample: `position` (n,) int64 in the whole split, ascending; `fell` (n,) uint8, the
@@ -240,24 +264,6 @@ class Sweep:
         order = positions.argsort()
         fell, size = self.fallen.to(torch.uint8), torch.cat([part.size for part in self.parts])
         return {"position": self.subject.numbers[positions[order]], "fell": fell[order], "size": size[order]}
-
-
-def _best(found: Sequence[Found]) -> list[Found]:
-    """The best of each group, then the second best of each, ... as many as are shown."""
-    groups: dict[int, list[Found]] = defaultdict(list)
-    for item in found:
-        groups[item.group].append(item)
-    turns = [
-        (turn, item.rank, item)
-        for items in groups.values()
-        for turn, item in enumerate(sorted(items, key=lambda found: found.rank))
-    ]
-    return [item for _, _, item in sorted(turns, key=lambda entry: entry[:2])[:SHOWN]]
-
-
-def _bytes(image: Tensor) -> Tensor:
-    """Rounded, not truncated: truncation would move half the pixels by a level."""
-    return (image * 255).round().to(torch.uint8).cpu().contiguous()
 
 
 def swept(sweep: Sweep, batches: Any, before: int, total: int, *, shelf: Shelf, world: World) -> Iterator[Event]:

@@ -48,7 +48,9 @@ def attack(
     """Attack `model` at `images` and judge what came of it.
 
     The model is used in evaluation mode and left as it was: the mode of each module, each `requires_grad`.
-    Samples that are wrong from the start are counted as reached and not attacked. The verdict is taken in float32
+    Samples that are wrong from the start are counted as reached and not attacked, and one that falls takes no more
+    steps; but where an image can be spoiled more or less, as in dense tasks, each takes all steps and its worst image
+    is kept. The verdict is taken in float32
     at the image as it would be saved: inside the threat and [0, 1], rounded to `bits`. Results do not depend on the
     batch size or the order of the images, up to float32's rounding in the model itself.
 
@@ -92,7 +94,7 @@ def attack(
         for first in range(0, len(pixels), share):
             index = torch.arange(first, min(first + share, len(pixels)), device=device)
             ledger = Ledger(pixels[index], whole.select(index), around, bits, most=batch)
-            wrong.append(judge_clean(ledger))
+            wrong.append(judge_clean(ledger, solver))
             search(ledger, solver, seed, None if climbed is None else climbed.select(index))
             ledgers.append(ledger)
     seconds = time.perf_counter() - begun

@@ -113,6 +113,7 @@ def evaluate(
         "n": total,
         "skipped": len(batches.skipped),
         "tta": tta,
+        "score": subject.task.score,
         "seconds": time.perf_counter() - begun,
         "intervals": figures.pop("intervals", {}),
         "figures": figures,

@@ -150,20 +150,21 @@ class _Goal(ObjectGoal):
         there = self.targets.there
         over = iou(boxes.detach(), self.targets.boxes) * there[:, None]  # (B, A, N)
         with torch.no_grad():
-            seen = self._seen(boxes, logits, over, there)
+            reached, harm = self._seen(boxes, logits, over, there)
         if self.kind == "untargeted":
-            return Verdict(finder.losses(outputs, self.targets), seen["few"])
+            loss = finder.losses(outputs, self.targets)
+            return Verdict(loss, reached, harm=loss.detach())  # average precision asks for more than what is found
         if self.kind == "vanish":
             on = over.amax(2, keepdim=True) >= 0.3 if there.shape[1] else torch.zeros_like(logits[..., :1]).bool()
             value = (F.softplus(logits) * on).flatten(1).sum(1)
-            return Verdict(-value / on.flatten(1).sum(1).clamp_min(1), seen["none"])
+            return Verdict(-value / on.flatten(1).sum(1).clamp_min(1), reached, harm=harm)
         if self.kind == "fabricate":
             best = F.logsigmoid(logits.amax(2))  # (B, A)
             off = over.amax(2) < 0.3 if there.shape[1] else torch.ones_like(best, dtype=torch.bool)
             surest = best.masked_fill(~off, -torch.inf).topk(min(16, best.shape[1]), 1).values
             some = surest.isfinite()
-            return Verdict(surest.where(some, 0.0).sum(1) / some.sum(1).clamp_min(1), seen["more"])
-        return Verdict(self._mislabelled(logits, over), seen["other"])
+            return Verdict(surest.where(some, 0.0).sum(1) / some.sum(1).clamp_min(1), reached, harm=harm)
+        return Verdict(self._mislabelled(logits, over), reached, harm=harm)
 
     def _mislabelled(self, logits: Tensor, over: Tensor) -> Tensor:
         """(B,) the mean over candidates on objects of how far the best other class is ahead of the object's."""
@@ -178,25 +179,31 @@ class _Goal(ObjectGoal):
         weight = (most >= OVERLAP) * torch.maximum(own, best).sigmoid().detach()
         return ((best - own).clamp(-20, 20) * weight).sum(1) / weight.sum(1).clamp_min(1e-6)
 
-    def _seen(self, boxes: Tensor, logits: Tensor, over: Tensor, there: Tensor) -> dict[str, Tensor]:
-        """(B,) bool for each kind of goal, by the candidates at or above the threshold."""
+    def _seen(self, boxes: Tensor, logits: Tensor, over: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """By the candidates at or above the threshold: (B,) bool whether the goal is reached, and (B,) the harm, which
+        is the share of the objects that are lost or, for `mislabel`, seen as another class alone, and for `fabricate`
+        how many candidates are seen in vain."""
         sure = logits.sigmoid() >= self.threshold  # (B, A, K)
         count = there.sum(1)
+        empty = count == 0
         if not there.shape[1]:
             off = sure.any(2).sum(1)
-            none = torch.zeros_like(count, dtype=torch.bool)
-            return {"few": off > 0, "none": none, "more": off > 0, "other": none}
+            more = off > 0 if self.kind in ("untargeted", "fabricate") else torch.zeros_like(empty)
+            return more, off.float()
         on = over >= OVERLAP  # (B, A, N)
         right = _of_classes(sure, self.targets.labels)  # (B, A, N): sure of the object's class
         any_class = sure.any(2, keepdim=True)
         found = (on & right).any(1) & there  # (B, N)
         false = (on & any_class & ~right).any(1) & there
-        share = found.sum(1) / count.clamp_min(1)
         off = (any_class.squeeze(2) & ~(over >= 0.3).any(2)).sum(1)
-        empty = count == 0
-        few = torch.where(empty, off > 0, share < self.floor)
-        none = ~found.any(1) & ~empty
-        return {"few": few, "none": none, "more": off > count, "other": none & false.any(1)}
+        if self.kind == "fabricate":
+            return off > count, off.float()
+        if self.kind == "mislabel":
+            return ~found.any(1) & ~empty & false.any(1), (false & ~found).sum(1) / count.clamp_min(1)
+        share = found.sum(1) / count.clamp_min(1)
+        if self.kind == "vanish":
+            return ~found.any(1) & ~empty, 1 - share
+        return torch.where(empty, off > 0, share < self.floor), 1 - share
 
 
 class _Targeted(ObjectGoal):

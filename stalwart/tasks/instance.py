@@ -158,8 +158,9 @@ class _Goal(ObjectGoal):
         if not there.shape[1]:
             nothing = torch.zeros_like(any_seen)
             if self.kind == "untargeted":
-                return Verdict(masker.losses(outputs, self.targets), any_seen)
-            return Verdict(logits.float().flatten(1).sum(1) * 0, nothing)
+                loss = masker.losses(outputs, self.targets)
+                return Verdict(loss, any_seen, harm=loss.detach())
+            return Verdict(logits.float().flatten(1).sum(1) * 0, nothing, harm=nothing.float())
         over = iou(boxes.detach(), self.targets.boxes) * there[:, None]  # (B, A, N)
         index, seen = self._nearest(logits.detach(), over)  # (B, N)
         slope = self.kind in ("shrink", "merge")
@@ -170,22 +171,25 @@ class _Goal(ObjectGoal):
         inside = (drawn & own).flatten(2).sum(2)
         if self.kind == "shrink":
             lost = (F.softplus(-masks).clamp_max(LOST) * own).flatten(2).sum(2) / pixels
-            kept = (seen & (inside >= pixels / 2)).any(1)
-            return Verdict((lost * there).sum(1) / count.clamp_min(1), ~kept & (count > 0))
+            kept = seen & (inside >= pixels / 2)
+            harm = 1 - kept.sum(1) / count.clamp_min(1)
+            return Verdict((lost * there).sum(1) / count.clamp_min(1), ~kept.any(1) & (count > 0), harm=harm)
         if self.kind == "merge":
             other, has = self._neighbours(own, there)
             theirs = other.flatten(2).sum(2).clamp_min(1)
             gained = -(F.softplus(-masks) * other).flatten(2).sum(2) / theirs
             swallowed = seen & has & ((drawn & other).flatten(2).sum(2) >= theirs / 2)
-            return Verdict((gained * has).sum(1) / has.sum(1).clamp_min(1), swallowed.any(1))
+            harm = swallowed.sum(1) / count.clamp_min(1)
+            return Verdict((gained * has).sum(1) / has.sum(1).clamp_min(1), swallowed.any(1), harm=harm)
         union = (drawn | own).flatten(2).sum(2).clamp_min(1)
         found = (seen & (inside / union >= OVERLAP)).sum(1)
         if self.kind == "vanish":
             on = over.amax(2, keepdim=True) >= ON
             value = (F.softplus(logits) * on).flatten(1).sum(1) / on.flatten(1).sum(1).clamp_min(1)
-            return Verdict(-value, (found == 0) & (count > 0))
+            return Verdict(-value, (found == 0) & (count > 0), harm=1 - found / count.clamp_min(1))
         few = torch.where(count > 0, found / count.clamp_min(1) < self.floor, any_seen)
-        return Verdict(masker.losses(outputs, self.targets), few)
+        loss = masker.losses(outputs, self.targets)
+        return Verdict(loss, few, harm=loss.detach())  # average precision asks for more than what is found
 
     def _nearest(self, logits: Tensor, over: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N) the surest candidate of each object's class on it, or the nearest; and whether it is seen there."""

@@ -177,4 +177,5 @@ class _Goal:
             _, matched, wrong, missed = counted(said, true, classes).sum(1).tolist()
             there = matched + missed
             reached.append(matched < self.task.floor * there if there else wrong > 0)
-        return Verdict(_loss(self.model, outputs, images, self.targets), torch.tensor(reached, device=images.device))
+        loss = _loss(self.model, outputs, images, self.targets)
+        return Verdict(loss, torch.tensor(reached, device=images.device), harm=loss.detach())

@@ -141,11 +141,12 @@ class _Goal:
         if self.wanted is not None:
             counts = counts & (self.wanted != VOID)
             won = predicted == self.wanted
-            reached = mean(won.float(), counts) >= 1 - self.floor
-            return Verdict(-mean(entropy(logits, self.wanted), counts & ~won), reached)
+            share = mean(won.float(), counts)
+            return Verdict(-mean(entropy(logits, self.wanted), counts & ~won), share >= 1 - self.floor, harm=share)
         right = (predicted == self.targets) & counts
         loss = _raised(logits, self.targets, right, counts, self.kind)
-        return Verdict(loss, mean(right.float(), counts) < self.floor)
+        share = mean(right.float(), counts)
+        return Verdict(loss, share < self.floor, harm=1 - share)
 
 
 def _raised(logits: Tensor, targets: Tensor, right: Tensor, counts: Tensor, kind: str) -> Tensor:

@@ -1,0 +1,45 @@
+"""The table of a task's own metric under attack, in eighty columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from stalwart.cli.figures import seconds, share
+from stalwart.pages.numbers import radius, spoken
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each attack's result that has a `score`, and one beneath it for each smaller radius.
+
+    `broken` is the share of images that fall short of the task's own bound.
+    """
+    name = spoken(str(rows[0]["score"]))
+    title = f"{name} on each image's worst point, and images broken by the task's bound"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    named = any("run" in row for row in rows)
+    for column in (*(("run",) if named else ()), "attack", "threat"):
+        table.add_column(column, overflow="fold")
+    for column in ("ε", "images", name, "broken", "time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        who = [Text(str(row["run"]), style="bold")] if "run" in row else [Text("")] if named else []
+        who += [Text(str(row.get("attack", ""))), Text(str(row.get("threat", "")))]
+        in_levels = "/255" in str(row.get("threat", ""))
+        points = list(row.get("curve") or [])
+        for place, point in enumerate(points):
+            broken = 1 - float(point["robust_accuracy"])
+            table.add_row(
+                *(who if place == 0 else [""] * len(who)),
+                radius(float(point["epsilon"]), in_levels),
+                f"{int(row.get('n') or 0):,}" if place == 0 else "",
+                "–" if point.get("score") is None else share(point["score"]),
+                share(broken),
+                seconds(float(row.get("seconds") or 0.0)) if place == 0 else "",
+                end_section=place == len(points) - 1,
+            )
+    return table
