@@ -374,6 +374,33 @@ class Placed(Task, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn upon one image: objects with their places, a colour for each pixel, or both."""
+
+    boxes: Tensor
+    """(n, 4) float32: left, top, right, bottom in pixels."""
+    labels: Tensor
+    """(n,) int64 class indices."""
+    scores: Tensor
+    """(n,) float32 in [0, 1]; 1 where it is the truth."""
+    area: Tensor | None = None
+    """(H, W) uint8 class indices, 255 where nothing is."""
+
+
+@runtime_checkable
+class Drawn(Task, Protocol):
+    """A task whose targets and predictions can be drawn upon the image."""
+
+    def draw(self, prediction: Any, index: int) -> Drawing:
+        """One sample's prediction."""
+        ...
+
+    def draw_target(self, targets: Any, index: int) -> Drawing:
+        """One sample's collated target."""
+        ...
+
+
 # ---------------------------------------------------------------- attacks
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stalwart.core import places
-from stalwart.core.contracts import Info, Objects, Verdict
+from stalwart.core.contracts import Drawing, Info, Objects, Verdict
 from stalwart.core.errors import ContractError
 from stalwart.core.objects import ObjectBatch, giou
 
@@ -24,6 +24,10 @@ FAINTEST = 1e-3
 """The score below which nothing is a detection."""
 AT_ONCE = 8
 """Masks of an image that are computed together: a batch's masks at full size are large."""
+
+
+NOTHING = 255
+"""The class index of a drawing's pixel that belongs to nothing."""
 
 
 class Finder(Protocol):
@@ -201,6 +205,18 @@ def binary_divergence(logits: Tensor, other: Tensor) -> Tensor:
     sure = logits.sigmoid()
     said = sure * (F.logsigmoid(logits) - F.logsigmoid(other))
     return said + (1 - sure) * (F.logsigmoid(-logits) - F.logsigmoid(-other))
+
+
+def drawing_of(one: Detections | Objects, threshold: float = 0.0) -> Drawing:
+    """Objects or detections of one image to be drawn: those of the threshold's score at least, the surest on top."""
+    scores = one.scores if isinstance(one, Detections) else torch.ones(len(one), device=one.boxes.device)
+    keep = (scores >= threshold).nonzero().squeeze(1)
+    area: Tensor | None = None
+    if one.masks is not None:
+        area = torch.full(one.masks.shape[1:], NOTHING, dtype=torch.uint8, device=one.masks.device)
+        for place in keep.flip(0).tolist():
+            area[one.masks[place]] = int(one.labels[place])
+    return Drawing(one.boxes[keep].float(), one.labels[keep], scores[keep].float(), area)
 
 
 def described(one: Detections | Objects, info: Info, threshold: float = 0.0) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from stalwart.core.contracts import Objects
+from stalwart.core.contracts import Drawing, Objects
 from stalwart.core.finding import Detections
 from stalwart.core.panoptic import Scene
 from stalwart.pages.html import clean
@@ -38,7 +38,8 @@ def drawn(image: Tensor, target: Any, names: Sequence[str], longest: int = LONGE
 
     Args:
         image: (C, H, W) uint8.
-        target: objects, detections, a scene, an index mask (H, W), or anything else, of which nothing is drawn.
+        target: a drawing, objects, detections, a scene, an index mask (H, W), or anything else, of which nothing is
+            drawn.
         names: of the classes.
         longest: pixels of the drawn picture's longer side.
     """
@@ -48,6 +49,12 @@ def drawn(image: Tensor, target: Any, names: Sequence[str], longest: int = LONGE
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
     way = Image.Resampling.NEAREST if scale > 3 else Image.Resampling.BILINEAR
     picture = Image.fromarray(pixels).resize(size, way)
+    if isinstance(target, Drawing):
+        if target.area is not None:
+            picture = _area(picture, target.area, names)
+        known = bool((target.scores == 1).all())
+        boxes, labels = target.boxes, target.labels
+        target = Objects(boxes, labels) if known else Detections(boxes, labels, target.scores)
     if isinstance(target, Scene):
         picture = _indices(picture, _classes_of(target), len(names))
         target = _boxes_of(target)
@@ -79,7 +86,8 @@ def _objects(
         if len(objects.labels) <= MOST_NAMES:
             text = clean(names[label] if label < len(names) else "?", 24) + (" (crowd)" if crowd else "")
             text += f" {scores[place]:.0%}" if scores is not None else ""
-            at = (left + 2, max(top - letters - 2, 0))
+            right = picture.width - draw.textlength(text, font=font) - 3  # no name is cut off at the border
+            at = (max(min(left + 2, right), 2), max(top - letters - 2, 0))
             around = draw.textbbox(at, text, font=font)
             draw.rectangle((around[0] - 2, around[1] - 1, around[2] + 2, around[3] + 1), fill=colour(label))
             draw.text(at, text, fill="white", font=font)
@@ -104,8 +112,22 @@ def _boxes_of(scene: Scene) -> Objects:
 
 def _indices(picture: Image.Image, mask: Tensor, classes: int) -> Image.Image:
     """Colours of the classes half over the picture; pixels that count for nothing are dark."""
+    coloured: _Pixels = _colours(classes)[mask.clamp(0, 255).to("cpu", torch.uint8).numpy()]
+    return Image.blend(picture, Image.fromarray(coloured).resize(picture.size, Image.Resampling.NEAREST), 0.55)
+
+
+def _area(picture: Image.Image, area: Tensor, names: Sequence[str]) -> Image.Image:
+    """Colours of the classes half over the picture; what is nobody's, or called background, is left as it is."""
+    index = area.to("cpu", torch.uint8).numpy()
+    bare = np.isin(index, [255, *(place for place, name in enumerate(names[:255]) if name == "background")])
+    cover = Image.fromarray(np.where(bare, 0, 140).astype(np.uint8)).resize(picture.size, Image.Resampling.NEAREST)
+    coloured = Image.fromarray(_colours(len(names))[index]).resize(picture.size, Image.Resampling.NEAREST)
+    return Image.composite(coloured, picture, cover)
+
+
+def _colours(classes: int) -> _Pixels:
+    """(256, 3) the colour of each class."""
     table = np.zeros((256, 3), dtype=np.uint8)
     for index in range(min(classes, 256)):
         table[index] = [int(colour(index)[at : at + 2], 16) for at in (1, 3, 5)]
-    coloured: _Pixels = table[mask.clamp(0, 255).to("cpu", torch.uint8).numpy()]
-    return Image.blend(picture, Image.fromarray(coloured).resize(picture.size, Image.Resampling.NEAREST), 0.55)
+    return table

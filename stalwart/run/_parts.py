@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import stalwart
-from stalwart.core.contracts import Stage
+from stalwart.core.contracts import Drawing, Stage
 from stalwart.core.errors import CheckpointError
 from stalwart.store import atomic
 from stalwart.store.checkpoint import load_tensors, save_tensors
@@ -48,6 +48,8 @@ class Found:
     adversarial: Tensor
     """(C, H, W) uint8."""
     target: dict[str, Any]
+    truth: Drawing | None = None
+    """The target, where it can be drawn."""
     harm: float = 0.0
     """What the attack added to the image's harm (`Verdict.harm`); 0 where an image stands or falls."""
 
@@ -95,10 +97,12 @@ class Part:
         }
         if self.stages:
             kept["stages"] = _bytes([asdict(stage) for stage in self.stages])
-        if self.figures:
+        truths = [item.truth and vars(item.truth) for item in self.found]
+        if self.figures or any(truths):
             parts: list[Tensor] = []
             kept["figures"] = _bytes(_packed(list(self.figures), parts))
-            kept |= {f"figures.{number}": part for number, part in enumerate(parts)}
+            kept["truths"] = _bytes(_packed(truths, parts))
+            kept |= {f"tensors.{number}": part for number, part in enumerate(parts)}
         if self.found:
             kept |= {
                 "place": torch.tensor([[item.level, item.index, item.group] for item in self.found]),
@@ -119,10 +123,12 @@ class Part:
         found: list[Found] = []
         if "place" in kept:
             targets = _plain(kept["targets"])
-            rows = zip(kept["place"].tolist(), kept["rank"].tolist(), targets, strict=True)
-            for row, ((level, index, group), (size, loss, harm), target) in enumerate(rows):
+            packed = _unpacked(_plain(kept["truths"]), kept) if "truths" in kept else [None] * len(targets)
+            rows = zip(kept["place"].tolist(), kept["rank"].tolist(), targets, packed, strict=True)
+            for row, ((level, index, group), (size, loss, harm), target, drawn) in enumerate(rows):
                 pictures = kept["clean"][row], kept["adversarial"][row]
-                found.append(Found(level, size, loss, index, group, *pictures, target, harm))
+                truth = None if drawn is None else Drawing(**drawn)
+                found.append(Found(level, size, loss, index, group, *pictures, target, truth, harm))
         forwards, backwards, flat, broken, climbed = kept["counts"].tolist()
         worst, seconds = kept["worst"].tolist()
         stages = tuple(Stage(**stage) for stage in _plain(kept["stages"])) if "stages" in kept else ()
@@ -155,7 +161,7 @@ def _packed(value: Any, parts: list[Tensor]) -> Any:
 def _unpacked(value: Any, kept: Mapping[str, Tensor]) -> Any:
     if isinstance(value, dict):
         if value.keys() == {_TENSOR}:
-            return kept[f"figures.{value[_TENSOR]}"]
+            return kept[f"tensors.{value[_TENSOR]}"]
         return {key: _unpacked(item, kept) for key, item in value.items()}
     return [_unpacked(item, kept) for item in value] if isinstance(value, list) else value
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stalwart.core.contracts import Batch
+from stalwart.core.contracts import Batch, Drawing, Drawn
 from stalwart.core.freeze import frozen
 from stalwart.run._judge import Ledger
 from stalwart.run._parts import Found
@@ -62,7 +62,7 @@ def spoiled(
 def _found(
     subject: Subject, batch: Batch, row: int, level: int, size: float, loss: float, picture: Tensor, harm: float = 0.0
 ) -> Found:
-    index = int(batch.index[row])
+    index, task = int(batch.index[row]), subject.task
     return Found(
         level,
         size,
@@ -71,7 +71,8 @@ def _found(
         int(subject.examples.strata[index]),
         _bytes(batch.images[row]),
         _bytes(picture),
-        subject.task.describe_target(batch.targets, row, subject.examples.info),
+        task.describe_target(batch.targets, row, subject.examples.info),
+        task.draw_target(batch.targets, row) if isinstance(task, Drawn) else None,
         harm,
     )
 
@@ -90,34 +91,50 @@ def best_of(found: Sequence[Found]) -> list[Found]:
 
 
 @torch.inference_mode()
-def examples(subject: Subject, found: Sequence[Found]) -> list[dict[str, Any]]:
-    """What the examples are, and what the model says of each, clean and attacked."""
+def examples(subject: Subject, found: Sequence[Found]) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """What the examples are, and what the model says of each, clean and attacked; and the tensors to show them by:
+    the pictures (k, C, H, W) uint8 and, where the task can draw, what is to be drawn upon them."""
     if not found:
-        return []
+        return [], {}
     info, task = subject.examples.info, subject.task
+    pictures = {
+        "clean": torch.stack([item.clean for item in found]),
+        "adversarial": torch.stack([item.adversarial for item in found]),
+    }
     with frozen(subject.model):
-        views = [
-            task.predict(subject.model, pixels.to(subject.device).float() / 255) for pixels in pictures(found).values()
-        ]
-    return [
+        before, after = (
+            task.predict(subject.model, pixels.to(subject.device).float() / 255) for pixels in pictures.values()
+        )
+    listed = [
         {
             "index": item.index,
             "name": subject.examples[item.index].name,
             "target": item.target,
-            "clean": task.describe(views[0], row, info),
-            "adversarial": task.describe(views[1], row, info),
+            "clean": task.describe(before, row, info),
+            "adversarial": task.describe(after, row, info),
             "size": item.size,
         }
         for row, item in enumerate(found)
     ]
+    if isinstance(task, Drawn):
+        pictures |= layers("truth", [item.truth for item in found if item.truth is not None])
+        pictures |= layers("before", [task.draw(before, row) for row in range(len(found))])
+        pictures |= layers("after", [task.draw(after, row) for row in range(len(found))])
+    return listed, pictures
 
 
-def pictures(found: Sequence[Found]) -> dict[str, Tensor]:
-    """(k, C, H, W) uint8, clean and adversarial, in the order of the examples."""
-    return {
-        "clean": torch.stack([item.clean for item in found]),
-        "adversarial": torch.stack([item.adversarial for item in found]),
+def layers(name: str, drawings: Sequence[Drawing]) -> dict[str, Tensor]:
+    """Drawings as tensors, as `_report/drawings.py` reads them: NAME.boxes (n, 4), NAME.labels and NAME.scores (n,),
+    NAME.image (n,), which says whose each is, and NAME.area (k, H, W)."""
+    rows = [torch.full((len(one.labels),), row, dtype=torch.int64) for row, one in enumerate(drawings)]
+    found = {
+        f"{name}.boxes": torch.cat([one.boxes.cpu() for one in drawings]),
+        f"{name}.labels": torch.cat([one.labels.cpu() for one in drawings]),
+        f"{name}.scores": torch.cat([one.scores.cpu() for one in drawings]),
+        f"{name}.image": torch.cat(rows),
     }
+    areas = [one.area.cpu() for one in drawings if one.area is not None]
+    return found | ({f"{name}.area": torch.stack(areas)} if len(areas) == len(drawings) else {})
 
 
 def _bytes(image: Tensor) -> Tensor:

@@ -95,12 +95,14 @@ class Sweep:
         self.found: list[Found] = []
         self.parts: list[Part] = []
         self.seconds = 0.0
+        self._told: tuple[list[dict[str, Any]], dict[str, Tensor]] | None = None
 
     def take(self, part: Part) -> None:
         """Count what one batch came to, done here, in another process or before a kill; their order does not matter."""
         self.parts.append(part)
         self.fallen = torch.cat([self.fallen, part.fallen])
         self.found = best_of([*self.found, *part.found])
+        self._told = None
 
     def add(self, batch: Batch) -> Part:
         """Attack one more batch."""
@@ -230,7 +232,7 @@ class Sweep:
             "stages": [asdict(stage) for stage in together(stage for part in self.parts for stage in part.stages)],
             "per_class": [] if measures else self._per_class(),
             **measures,
-            "examples": shown.examples(self.subject, self.found),
+            "examples": self._examples()[0],
         }
 
     def _measures(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -255,7 +257,12 @@ class Sweep:
 
     def pictures(self) -> dict[str, Tensor]:
         """What was kept to be shown, in the order of the examples."""
-        return shown.pictures(self.found)
+        return self._examples()[1]
+
+    def _examples(self) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+        if self._told is None:
+            self._told = shown.examples(self.subject, self.found)
+        return self._told
 
     def outcomes(self) -> dict[str, Tensor]:
         """What became of each sample: `position` (n,) int64 in the whole split, ascending; `fell` (n,) uint8, the

@@ -296,7 +296,7 @@ class _Job:
                 told = ", ".join(f"{stage['name']} {stage['fell']:,}" for stage in result["stages"])
                 yield Event("note", {"message": f"{result['attack']} under {result['threat']} brought down: {told}."})
             name = f"attack {result['attack']} {result['threat']} {self.goal}"
-            yield from self._keep(name, result, {**(sweep.pictures() if sweep.found else {}), **sweep.outcomes()})
+            yield from self._keep(name, result, {**sweep.pictures(), **sweep.outcomes()})
             if result["robust_accuracy"] < self.lowest.get(result["threat"], (2.0,))[0]:
                 self.lowest[result["threat"]] = (result["robust_accuracy"], solver, threat)
 

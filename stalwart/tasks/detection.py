@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stalwart.core.coco import CocoMetric
 from stalwart.core.component import Range, at_least, component
-from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
+from stalwart.core.contracts import Drawing, Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError, nearest
 from stalwart.core.finding import (
     OVERLAP,
@@ -19,6 +19,7 @@ from stalwart.core.finding import (
     ObjectGoal,
     described,
     divergence,
+    drawing_of,
     finder_of,
     restored,
     surest,
@@ -139,6 +140,13 @@ class detection:
 
     def describe_target(self, targets: ObjectBatch, index: int, info: Info) -> dict[str, Any]:
         return described(targets.of(index), info)
+
+    def draw(self, prediction: Sequence[Detections], index: int) -> Drawing:
+        """What is found with at least the threshold's score."""
+        return drawing_of(prediction[index], self.threshold)
+
+    def draw_target(self, targets: ObjectBatch, index: int) -> Drawing:
+        return drawing_of(targets.of(index))
 
 
 class _Goal(ObjectGoal):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stalwart.core.coco import CocoMetric, encoded
 from stalwart.core.component import Range, at_least, component
-from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
+from stalwart.core.contracts import Drawing, Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError, nearest
 from stalwart.core.finding import (
     AT_ONCE,
@@ -21,6 +21,7 @@ from stalwart.core.finding import (
     binary_divergence,
     described,
     divergence,
+    drawing_of,
     masker_of,
     restored,
     surest_masks,
@@ -145,6 +146,13 @@ class instance:
 
     def describe_target(self, targets: ObjectBatch, index: int, info: Info) -> dict[str, Any]:
         return described(targets.of(index), info)
+
+    def draw(self, prediction: Sequence[Detections], index: int) -> Drawing:
+        """What is found with at least the threshold's score."""
+        return drawing_of(prediction[index], self.threshold)
+
+    def draw_target(self, targets: ObjectBatch, index: int) -> Drawing:
+        return drawing_of(targets.of(index))
 
 
 class _Goal(ObjectGoal):

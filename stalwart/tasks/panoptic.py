@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stalwart.core import finding, maps, places
 from stalwart.core.coco import encoded
 from stalwart.core.component import Range, at_least, component
-from stalwart.core.contracts import Goal, Info, Metric, Objects, Verdict
+from stalwart.core.contracts import Drawing, Goal, Info, Metric, Objects, Verdict
 from stalwart.core.errors import InputError
 from stalwart.core.finding import masker_of, surest_masks
 from stalwart.core.objects import ObjectBatch, compose, masks_of, move, stack, stack_masked
@@ -123,6 +123,15 @@ class panoptic:
 
     def describe_target(self, targets: ObjectBatch, index: int, info: Info) -> dict[str, Any]:
         return _described(truth(targets.of(index), self.stuff), info, self.stuff)
+
+    def draw(self, prediction: Sequence[Scene], index: int) -> Drawing:
+        """The class of each pixel."""
+        one = prediction[index]
+        classes = torch.cat([one.labels.new_tensor([VOID]), one.labels])[one.ids.long()].to(torch.uint8)
+        return Drawing(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0), classes)
+
+    def draw_target(self, targets: ObjectBatch, index: int) -> Drawing:
+        return self.draw([truth(targets.of(index), self.stuff)], 0)
 
     def scenes(self, model: nn.Module, outputs: Any, images: Tensor) -> list[Scene]:
         """What the outputs of one forward pass at `images` say."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stalwart.core import places
 from stalwart.core.coco import encoded
 from stalwart.core.component import Range, component
-from stalwart.core.contracts import Goal, Info, Metric, Verdict
+from stalwart.core.contracts import Drawing, Goal, Info, Metric, Verdict
 from stalwart.core.errors import ContractError, InputError, nearest
 from stalwart.core.maps import divergence, entropy, logits_of, mean
 from stalwart.core.places import VOID
@@ -115,6 +115,12 @@ class semantic:
 
     def describe_target(self, targets: Tensor, index: int, info: Info) -> dict[str, Any]:
         return _shares(targets[index], info)
+
+    def draw(self, prediction: Tensor, index: int) -> Drawing:
+        return Drawing(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0), prediction[index])
+
+    def draw_target(self, targets: Tensor, index: int) -> Drawing:
+        return self.draw(targets, index)
 
 
 class _Goal:

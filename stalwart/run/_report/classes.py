@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from stalwart.core.statistics import wilson
 from stalwart.pages import charts
 from stalwart.pages.html import Child, Html, clean, folded, table, tag
-from stalwart.pages.numbers import count, percent
+from stalwart.pages.numbers import count, percent, spoken
 from stalwart.run._report.outliers import weak
 from stalwart.run._report.record import Attacked, ClassRow, Evaluation, Record
 from stalwart.run._report.sections import Section, code
@@ -23,6 +23,8 @@ MOST_ROWS = 30
 def classes(record: Record) -> Section | None:
     """The table of classes, the weakest first, and who is taken for whom."""
     evaluation = record.evaluation
+    if (evaluation is not None and evaluation.dense) or any(item.graded for item in record.attacks):
+        return _dense(record, evaluation)
     worst = [item for item in record.worst if item.per_class][:3]
     rows = _merged(evaluation, worst)
     if not rows:
@@ -57,6 +59,41 @@ def classes(record: Record) -> Section | None:
     parts: list[Child] = [tag("p", text, class_="about"), *shown]
     if evaluation is not None and evaluation.confusion:
         parts.append(_confusion(evaluation))
+    return Section("Classes", tag("div", parts))
+
+
+def _dense(record: Record, evaluation: Evaluation | None) -> Section | None:
+    """Each class's figures of the task's own metric, untouched and under each threat."""
+    worst = [item for item in record.worst if item.graded is not None and item.graded.classes][:3]
+    source = evaluation.figures if evaluation is not None else ()
+    if not source and worst and worst[0].graded is not None:
+        source = worst[0].graded.classes
+    names = list(dict.fromkeys(name for row in source for name in row.clean))
+    if not names:
+        return None
+    kinds = [item.held.kind for item in worst] + (
+        [evaluation.measure.kind] if evaluation and evaluation.measure else []
+    )
+    first = next((name for kind in kinds for name in names if name in (kind, kind.removeprefix("m"))), names[0])
+    attacked = [(item, {row.name: row.robust for row in item.graded.classes}) for item in worst if item.graded]
+    head: list[Child] = ["class", "n", *(spoken(name) for name in names), ""]
+    head += [[f"{spoken(first)} under ", code(item.threat)] for item, _ in attacked]
+    rows: list[list[Child]] = []
+    for row in sorted(source, key=lambda row: (first not in row.clean, row.clean.get(first, 0.0), row.name)):
+        cells: list[Child] = [clean(row.name, 60), count(row.n)]
+        cells += [percent(row.clean.get(name)) for name in names]
+        cells.append(charts.bar(row.clean.get(first)))
+        rows.append([*cells, *(percent(own.get(row.name, {}).get(first)) for _, own in attacked)])
+    caption = "Figures of each class, the weakest first"
+    text = "The weakest class stands first. n counts pixels or objects of the class, whichever the task is about."
+    parts: list[Child] = [tag("p", text, class_="about"), table(head, rows[:MOST_ROWS], caption=caption)]
+    if len(rows) > MOST_ROWS:
+        rest = table(head, rows[MOST_ROWS:], caption="Figures of the other classes")
+        parts.append(folded(f"The other {count(len(rows) - MOST_ROWS)} classes", rest))
+    if evaluation is not None and evaluation.confusion and len(evaluation.confusion) <= MOST_ROWS:
+        names = [row.name for row in evaluation.per_class]
+        parts.append(tag("div", charts.heat("Which pixels are taken for which", names, evaluation.confusion),
+                         class_="plots two"))  # fmt: skip
     return Section("Classes", tag("div", parts))
 
 

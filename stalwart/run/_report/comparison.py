@@ -10,6 +10,7 @@ from stalwart.pages import charts
 from stalwart.pages.html import Child, Html, table, tag
 from stalwart.pages.numbers import NBSP, count, duration, percent, span
 from stalwart.run._report import cheapest, transfers
+from stalwart.run._report.measures import SHARE, Measure
 from stalwart.run._report.record import Attacked, Record
 from stalwart.run._report.sections import code, curves
 from stalwart.run._report.values import Interval
@@ -23,7 +24,7 @@ class Figure:
     """One share, measured on one run."""
 
     value: float
-    interval: Interval
+    interval: Interval | None
     n: int
 
 
@@ -32,27 +33,24 @@ def headline(records: Sequence[Record]) -> str:
     shared = _shared(records)
     if not shared:
         return f"{listed(record.label for record in records)}, side by side."
-    key = min(shared, key=lambda key: min(shared[key][record.label].robust for record in records))
+    key = min(shared, key=lambda key: min(shared[key][record.label].held.value for record in records))
     row = shared[key]
-    ranked = sorted(records, key=lambda record: -row[record.label].robust)
-    best, last = row[ranked[0].label], row[ranked[-1].label]
-    if best.robust == last.robust:
-        return f"Within {key[1]}, all are right on {percent(best.robust)} of attacked images."
-    return (
-        f"Within {key[1]}, {ranked[0].label} stays right on {percent(best.robust)} of attacked images, "
-        f"{ranked[-1].label} on {percent(last.robust)}."
-    )
+    ranked = sorted(records, key=lambda record: -row[record.label].held.value)
+    best, last = row[ranked[0].label].held, row[ranked[-1].label].held
+    if best.value == last.value:
+        if best.kind != SHARE:
+            return f"Within {key[1]}, all keep {best.phrase} on attacked images."
+        return f"Within {key[1]}, all are right on {percent(best.value)} of attacked images."
+    joint = "on" if last.kind == SHARE else "one of"
+    return f"Within {key[1]}, {ranked[0].label} {best.keeps}, {ranked[-1].label} {joint} {percent(last.value)}."
 
 
 def sentences(records: Sequence[Record]) -> list[Sentence]:
     """What the comparison says: the gain under each shared threat, the price on untouched images, what was compared."""
     found = []
     for key, row in _shared(records).items():
-        ranked = sorted(records, key=lambda record: -row[record.label].robust)
-        parts = [
-            f"{record.label} stays right on {percent(row[record.label].robust)} ({span(row[record.label].interval)})"
-            for record in ranked
-        ]
+        ranked = sorted(records, key=lambda record: -row[record.label].held.value)
+        parts = [_keeps(record.label, row[record.label].held) for record in ranked]
         best, last = row[ranked[0].label], row[ranked[-1].label]
         gap = _gap(_of(best), _of(last))
         n = min(item.n for item in row.values())
@@ -73,6 +71,11 @@ def sentences(records: Sequence[Record]) -> list[Sentence]:
     found.append(Sentence("How far to trust this", said))
     found += _audits(records)
     return found
+
+
+def _keeps(label: str, left: Measure) -> str:
+    between = "" if left.interval is None else f" ({span(left.interval)})"
+    return f"{label} {'stays' if left.kind == SHARE else 'keeps'} {left.phrase}{between}"
 
 
 def _audits(records: Sequence[Record]) -> list[Sentence]:
@@ -99,37 +102,49 @@ def _price(records: Sequence[Record]) -> list[Sentence]:
         return [
             Sentence("Untouched images", "The runs were measured on different images; their accuracies do not compare.")
         ]
-    known = [(label, found.top1, found.interval) for label, found in measured if found and found.top1 is not None]
-    ranked = sorted(((top1, label, interval) for label, top1, interval in known if interval), reverse=True)
-    if len(ranked) < 2:
+    known = [(found.measure, label) for label, found in measured if found.measure is not None]
+    if len(known) < 2 or len({measure.kind for measure, _ in known}) > 1:
         return []
-    parts = [f"{label} is right on {percent(top1)} ({span(interval)})" for top1, label, interval in ranked]
-    gap = _gap(Figure(ranked[0][0], ranked[0][2], 0), Figure(ranked[-1][0], ranked[-1][2], 0))
+    ranked = sorted(known, key=lambda pair: (pair[0].value, pair[1]), reverse=True)
+    parts = []
+    for measure, label in ranked:
+        between = "" if measure.interval is None else f" ({span(measure.interval)})"
+        parts.append(f"{label} {'is' if measure.kind == SHARE else 'has'} {measure.phrase}{between}")
+    first, last = ranked[0][0], ranked[-1][0]
+    gap = _gap(Figure(first.value, first.interval, 0), Figure(last.value, last.interval, 0))
     return [Sentence("Untouched images", f"{listed(parts)}. {_said(gap, len(parts))}")]
 
 
 def _of(item: Attacked) -> Figure:
-    return Figure(item.robust, item.interval, item.n)
+    return Figure(item.held.value, item.held.interval, item.n)
 
 
-def _gap(high: Figure, low: Figure) -> tuple[float, float, float]:
+Gap = tuple[float, float | None, float | None]
+"""A difference, and the ends of its interval where both figures have one."""
+
+
+def _gap(high: Figure, low: Figure) -> Gap:
     """The difference of two shares and its 95 % interval.
 
     Newcombe, "Interval estimation for the difference between independent proportions" (Statistics in Medicine 1998),
     method 10, from the two Wilson intervals. Both runs saw the same images, which makes it a little too wide.
     """
     gap = high.value - low.value
+    if high.interval is None or low.interval is None:
+        return gap, None, None
     down = math.hypot(high.value - high.interval[0], low.interval[1] - low.value)
     up = math.hypot(high.interval[1] - high.value, low.value - low.interval[0])
     return gap, gap - down, gap + up
 
 
-def _said(gap: tuple[float, float, float], runs: int) -> str:
-    middle, low, high = (f"{100 * value:.1f}".replace("-", "−") for value in gap)
+def _said(gap: Gap, runs: int) -> str:
+    between = "The difference is" if runs == 2 else "First and last differ by"
+    if gap[1] is None or gap[2] is None:
+        return f"{between} {100 * gap[0]:.1f} points; how much of it is the choice of images is not measured."
+    middle, low, high = (f"{100 * value:.1f}".replace("-", "−") for value in (gap[0], gap[1], gap[2]))
     if gap[0] == 0:
         return f"There is no difference (95{NBSP}% interval {low} to {high} points)."
     doubt = "" if gap[1] > 0 else ", so it may be chance"
-    between = "The difference is" if runs == 2 else "First and last differ by"
     return f"{between} {middle} points (95{NBSP}% interval {low} to {high}){doubt}."
 
 
@@ -148,7 +163,7 @@ def _shared(records: Sequence[Record]) -> dict[Key, dict[str, Attacked]]:
 
 
 def _least(every: Sequence[dict[Key, Attacked]], key: Key) -> float:
-    return sum(own[key].robust for own in every)
+    return sum(own[key].held.value for own in every)
 
 
 def _key(item: Attacked) -> Key:
@@ -164,21 +179,23 @@ def comparison(records: Sequence[Record]) -> Html:
         if len(set(values)) > 1 or part == "objective":
             rows.append([part, *(code(value) if value else "–" for value in values)])
     clean = [
-        Figure(found.top1, found.interval, found.n)
-        if (found := record.evaluation) is not None and found.top1 is not None and found.interval is not None
+        Figure(found.measure.value, found.measure.interval, found.n)
+        if (found := record.evaluation) is not None and found.measure is not None
         else None
         for record in records
     ]
-    if any(clean):
-        rows.append(["right, untouched", *_cells(clean)])
+    heads = {found.measure.name for record in records if (found := record.evaluation) and found.measure is not None}
+    if any(clean) and len(heads) == 1:
+        rows.append([f"{heads.pop()}, untouched", *_cells(clean)])
     keys = dict.fromkeys(_key(item) for record in records for item in record.attacks)
     for key in keys:
         found_ = [next((item for item in record.attacks if _key(item) == key), None) for record in records]
-        figures = [Figure(item.robust, item.interval, item.n) if item else None for item in found_]
+        figures = [_of(item) if item else None for item in found_]
+        what = next(item.held.name for item in found_ if item is not None)
         more = ", ".join(filter(None, [key[2], "" if key[3] == "test" else f"{key[3]} split"]))
         rows.append(
             [
-                ["right under ", code(key[1]), tag("span", f"{key[0]}{', ' if more else ''}{more}", class_="sub")],
+                [f"{what} under ", code(key[1]), tag("span", f"{key[0]}{', ' if more else ''}{more}", class_="sub")],
                 *_cells(figures),
             ]
         )
@@ -235,7 +252,7 @@ def _variant(records: Sequence[Record], item: Attacked) -> str:
 def _cells(figures: Sequence[Figure | None]) -> list[Child]:
     known = [item for item in figures if item is not None]
     best = max(known, key=lambda item: item.value)
-    clear = len(known) > 1 and all(item is best or _gap(best, item)[1] > 0 for item in known)
+    clear = len(known) > 1 and all(item is best or (_gap(best, item)[1] or 0.0) > 0 for item in known)
     cells: list[Child] = []
     for place, item in enumerate(figures):  # each run has one colour, in the table and in the charts
         if item is None:
@@ -243,6 +260,7 @@ def _cells(figures: Sequence[Figure | None]) -> list[Child]:
             continue
         lead = clear and item is best
         value = tag("strong" if lead else "span", percent(item.value), " ▲" if lead else None)
-        note = tag("span", f"{span(item.interval)}, n{NBSP}={NBSP}{count(item.n)}", class_="sub")
+        between = "" if item.interval is None else f"{span(item.interval)}, "
+        note = tag("span", f"{between}n{NBSP}={NBSP}{count(item.n)}", class_="sub")
         cells.append([value, charts.bar(item.value, item.interval, tone=place % charts.TONES), note])
     return cells

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from stalwart.pages.html import Child, Html, clean, tag
 from stalwart.pages.numbers import figure, percent, radius
 from stalwart.pages.pictures import LONGEST, difference, factor, png, reduced
+from stalwart.run._report.drawings import figures, legend
 from stalwart.run._report.record import Attacked, Flip, Record
+from stalwart.run._report.values import items
 
 MOST = 6
 """Examples shown of one attack."""
@@ -38,10 +40,11 @@ def gallery(record: Record, allowance: Allowance) -> Html | None:
     if not chosen:
         return None
     groups = list(chosen.values())
+    names = [name for name in items(record.card, "classes") if isinstance(name, str)]
     cards: list[list[Html]] = [[] for _ in groups]
     times = [max(1, min(factor(f.clean, f.adversarial) for f in item.flips[:MOST])) for item in groups]
     for place, flip in _in_turn(groups):
-        made = _card(flip, groups[place], times[place])
+        made = _card(flip, groups[place], times[place], names)
         if not allowance.take(len(made)):
             break
         cards[place].append(made)
@@ -52,7 +55,13 @@ def gallery(record: Record, allowance: Allowance) -> Html | None:
             f"Found by {item.attack}; the smallest change first. The middle picture is the change, {magnified}× as "
             "large, on grey: grey is no change."
         )
-        if large:
+        drawn = any(flip.layers for flip in item.flips)
+        if drawn:
+            note = (
+                f"Found by {item.attack}; those that lost most first. Left the ground truth, in the middle what the "
+                "model says of the clean image, right what it says of the attacked one."
+            )
+        if large and not drawn:
             note += f" Pictures are reduced to {LONGEST} pixels."
         if not own:
             note += " The pictures are left out to keep this page small."
@@ -61,7 +70,8 @@ def gallery(record: Record, allowance: Allowance) -> Html | None:
                 "section",
                 tag("h4", "Within ", tag("code", item.threat)),
                 tag("p", note, class_="about"),
-                tag("div", own, class_="gallery"),
+                legend(names) if drawn and own else None,
+                tag("div", own, class_="gallery drawn" if drawn else "gallery"),
             )
         )
     return tag("div", parts)
@@ -75,7 +85,14 @@ def _in_turn(groups: Sequence[Attacked]) -> Iterator[tuple[int, Flip]]:
                 yield place, item.flips[number]
 
 
-def _card(flip: Flip, item: Attacked, times: int) -> Html:
+def _card(flip: Flip, item: Attacked, times: int, names: Sequence[str]) -> Html:
+    where = tag("span", _where(flip, item), class_="where")
+    if flip.layers is not None:
+        return tag(
+            "article",
+            tag("p", where),
+            tag("div", figures(flip.clean, flip.adversarial, flip.layers, names), class_="triple"),
+        )
     change = difference(flip.clean, flip.adversarial, times)
     pictures = (
         ("clean", reduced(flip.clean, sharp=False), _answer(flip.before, flip.before_confidence)),
@@ -91,6 +108,15 @@ def _card(flip: Flip, item: Attacked, times: int) -> Html:
         )
         for kind, image, said in pictures
     ]
+    return tag(
+        "article",
+        tag("p", "truth ", tag("strong", clean(flip.truth, 40) or "–"), where),
+        tag("div", shown, class_="triple"),
+    )
+
+
+def _where(flip: Flip, item: Attacked) -> str:
+    """Which image it is, and the size of its change."""
     size = (
         ""
         if flip.size is None
@@ -99,11 +125,7 @@ def _card(flip: Flip, item: Attacked, times: int) -> Html:
     number = "" if flip.index is None else f"no. {flip.index}"
     name = clean(flip.name, 60)
     where = f"{name} ({number})" if name and number and str(flip.index) not in name else name or number
-    return tag(
-        "article",
-        tag("p", "truth ", tag("strong", clean(flip.truth, 40) or "–"), tag("span", f"{where}{size}", class_="where")),
-        tag("div", shown, class_="triple"),
-    )
+    return f"{where}{size}"
 
 
 def _answer(label: str, confidence: float | None) -> str:

@@ -53,12 +53,6 @@ class Measure:
         return "" if self.interval is None else f" (95{NBSP}% interval {span(self.interval)})"
 
 
-def measure_of(source: Any, kind: str, interval: Any, n: int) -> Measure | None:
-    """The figure `kind` of some figures; None where it is not there or no share."""
-    value = share(source, kind)
-    return None if value is None else Measure(kind, value, given(interval))
-
-
 def given(value: Any) -> Interval | None:
     """An interval as a file has it, or None where it has none."""
     if isinstance(value, list) and len(value) == 2:
@@ -69,9 +63,14 @@ def given(value: Any) -> Interval | None:
     return None
 
 
+def measured_interval(intervals: Any, kind: str) -> Interval | None:
+    """That of the figure `kind`, of a result's `intervals`."""
+    return given(intervals.get(kind)) if isinstance(intervals, Mapping) else None
+
+
 @dataclass(frozen=True)
-class GradedClass:
-    """One class's figures, clean and attacked, by name."""
+class ClassFigures:
+    """One class's figures by name, clean and (of an attack) attacked."""
 
     name: str
     n: int
@@ -89,7 +88,7 @@ class Graded:
     """ε and the figure there, ascending."""
     figures: tuple[tuple[str, float, float], ...]
     """Every figure that is known of both: its name, clean, attacked."""
-    classes: tuple[GradedClass, ...]
+    classes: tuple[ClassFigures, ...]
 
 
 def graded(raw: Mapping[str, Any]) -> Graded | None:
@@ -109,7 +108,7 @@ def graded(raw: Mapping[str, Any]) -> Graded | None:
     last = points[-1][1] if points else Measure(kind, robust)
     before, after = (_shares(item.get("figures")) for item in (curve[0], curve[-1])) if curve else ({}, {})
     classes = [
-        GradedClass(text(row, "name") or f"class {place}", whole(row, "n") or 0, _shares(row.get("clean")),
+        ClassFigures(text(row, "name") or f"class {place}", whole(row, "n") or 0, _shares(row.get("clean")),
                     _shares(row.get("robust")))
         for place, row in enumerate(items(raw, "classes")[:MOST_CLASSES])
         if isinstance(row, Mapping)
@@ -118,6 +117,16 @@ def graded(raw: Mapping[str, Any]) -> Graded | None:
         Measure(kind, clean, first.interval), Measure(kind, robust, last.interval), tuple(points),
         tuple((name, before[name], after[name]) for name in before if name in after), tuple(classes),
     )  # fmt: skip
+
+
+def class_figures(raw: list[Any]) -> tuple[ClassFigures, ...]:
+    """The rows of a metric's table of classes, where they have other figures than shares of right answers."""
+    rows = []
+    for place, item in enumerate(raw[:MOST_CLASSES]):
+        if isinstance(item, Mapping):
+            name = text(item, "name") or f"class {place}"
+            rows.append(ClassFigures(name, whole(item, "n") or 0, _shares({k: item[k] for k in item if k != "n"}), {}))
+    return tuple(rows)
 
 
 def _shares(source: Any) -> dict[str, float]:

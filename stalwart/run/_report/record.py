@@ -21,6 +21,8 @@ from stalwart.run._report.audits import Audited, audited
 from stalwart.run._report.cheapest import Outcomes, outcomes
 from stalwart.run._report.corrupted import Corrupted, corrupted
 from stalwart.run._report.detections import Detected, detected
+from stalwart.run._report.drawings import Layers, layers_of
+from stalwart.run._report.measures import SHARE, ClassFigures, Graded, Measure, class_figures, graded, measured_interval
 from stalwart.run._report.shields import Certified, Shielded, certified, shielded
 from stalwart.run._report.transfers import Transfers, transferred
 from stalwart.run._report.values import Interval, interval_of, items, real, share, text, whole
@@ -64,6 +66,15 @@ class Evaluation:
     per_class: tuple[ClassRow, ...]
     confusion: tuple[tuple[int, ...], ...]
     seconds: float | None
+    measure: Measure | None = None
+    """The figure that speaks for the task."""
+    figures: tuple[ClassFigures, ...] = ()
+    """Of each class, where the task has other figures than the share of right answers."""
+
+    @property
+    def dense(self) -> bool:
+        """Whether the task has another figure than the share of right answers."""
+        return self.measure is not None and self.measure.kind != SHARE
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,8 @@ class Flip:
     size: float | None
     clean: Tensor
     adversarial: Tensor
+    layers: Layers | None = None
+    """What is drawn upon the pictures; None where the task draws nothing."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +133,23 @@ class Attacked:
     flips: tuple[Flip, ...]
     outcomes: Outcomes | None
     """What became of each image; None where the result does not say."""
+    graded: Graded | None = None
+    """What the task's own metric says; None where the share of right answers is all."""
+
+    @property
+    def held(self) -> Measure:
+        """The figure that the attack left."""
+        return Measure(SHARE, self.robust, self.interval) if self.graded is None else self.graded.robust
+
+    @property
+    def untouched(self) -> Measure:
+        """The same of the same images before the attack."""
+        return Measure(SHARE, self.clean, self.clean_interval) if self.graded is None else self.graded.clean
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """The least left first; last the attacks that the task's metric says nothing of, where it does of others."""
+        return self.graded is None, self.held.value
 
     @property
     def in_levels(self) -> bool:
@@ -159,7 +189,12 @@ class Record:
     @property
     def evaluation(self) -> Evaluation | None:
         """The one that speaks for the run."""
-        return next((item for item in self.evaluations if item.top1 is not None), None)
+        return next((item for item in self.evaluations if item.measure is not None), None)
+
+    @property
+    def counted(self) -> tuple[Attacked, ...]:
+        """The attacks under which an image stands or falls, and no more."""
+        return tuple(item for item in self.attacks if item.graded is None)
 
     @property
     def worst(self) -> tuple[Attacked, ...]:
@@ -167,7 +202,7 @@ class Record:
         least: dict[tuple[str, str], Attacked] = {}
         for item in self.attacks:
             key = (item.threat, item.split)
-            if key not in least or item.robust < least[key].robust:
+            if key not in least or item.rank < least[key].rank:
                 least[key] = item
         return tuple(least.values())
 
@@ -217,7 +252,7 @@ def read(path: Path, label: str) -> Record:
     order: dict[str, int] = {}
     for item in sorted(attacks, key=lambda item: (item.threat_name != "linf", item.threat_name, item.epsilon)):
         order.setdefault(item.threat, len(order))
-    attacks.sort(key=lambda item: (order[item.threat], item.robust, item.attack))
+    attacks.sort(key=lambda item: (order[item.threat], item.rank, item.attack))
     audits.sort(key=lambda item: (order.get(item.threat, len(order)), item.lowest, item.attack))
     told = {warning for item in attacks for warning in item.warnings}
     return Record(
@@ -277,8 +312,13 @@ def _evaluation(raw: Mapping[str, Any]) -> Evaluation | None:
     if not n or not isinstance(figures, Mapping):
         return None
     intervals = raw.get("intervals")
-    given = intervals.get("top1") if isinstance(intervals, Mapping) else None
+    given = intervals.get(SHARE) if isinstance(intervals, Mapping) else None
     rows = _rows(items(figures, "per_class"))
+    kind = text(raw, "score") or SHARE
+    value = share(figures, kind)
+    between = measured_interval(intervals, kind)
+    if kind == SHARE and value is not None:
+        between = interval_of(given, value, n)
     return Evaluation(
         text(raw, "split") or "unknown",
         text(raw, "checkpoint"),
@@ -294,6 +334,8 @@ def _evaluation(raw: Mapping[str, Any]) -> Evaluation | None:
         rows,
         _square(items(figures, "confusion"), len(rows)),
         real(raw, "seconds"),
+        None if value is None else Measure(kind, value, between),
+        () if kind == SHARE else class_figures(items(figures, "per_class")),
     )
 
 
@@ -344,6 +386,7 @@ def _attacked(raw: Mapping[str, Any], pictures: Path, damaged: list[str]) -> Att
         _rows(items(raw, "per_class")),
         _flips(items(raw, "examples"), pictures, damaged),
         outcomes(pictures),
+        graded(raw),
     )
 
 
@@ -363,7 +406,9 @@ def _flips(raw: list[Any], path: Path, damaged: list[str]) -> tuple[Flip, ...]:
         damaged.append(f"{path.parent.name}/{path.name} holds no pictures that can be read.")
         return ()
     flips = []
-    for example, before, after in zip(raw, clean, adversarial, strict=False):
+    layers: list[Layers | None] = [None] * len(clean)
+    layers = [*(layers_of(tensors, len(clean), (clean.shape[2], clean.shape[3])) or layers)]
+    for example, before, after, drawn in zip(raw, clean, adversarial, layers, strict=False):
         if not isinstance(example, Mapping):
             continue
         clear, fooled = example.get("clean"), example.get("adversarial")
@@ -379,8 +424,11 @@ def _flips(raw: list[Any], path: Path, damaged: list[str]) -> tuple[Flip, ...]:
                 real(example, "size"),
                 before,
                 after,
+                drawn,
             )
         )
+    if any(layers):
+        return tuple(flips)  # by what they lost, as the attack put them
     flips.sort(key=lambda flip: (math.inf if flip.size is None else round(flip.size, 6), -(flip.after_confidence or 0)))
     return tuple(flips)
 

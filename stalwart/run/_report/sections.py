@@ -10,9 +10,10 @@ import stalwart
 from stalwart.pages import charts
 from stalwart.pages.charts import Axis, Line
 from stalwart.pages.html import Child, Html, clean, escape, folded, table, tag
-from stalwart.pages.numbers import NBSP, count, duration, figure, percent, radius, span
+from stalwart.pages.numbers import NBSP, count, duration, figure, percent, radius, span, spoken
 from stalwart.run._report import cheapest, commands, words
 from stalwart.run._report.full import written_out
+from stalwart.run._report.measures import Measure
 from stalwart.run._report.record import Attacked, Record
 from stalwart.run._report.values import whole
 
@@ -55,13 +56,15 @@ def tiles(record: Record) -> Html:
     found: list[Html] = []
     evaluation = record.evaluation
     if evaluation is not None:
-        note = f"{span(evaluation.interval)}, n{NBSP}={NBSP}{count(evaluation.n)}"
-        bar = charts.bar(evaluation.top1, evaluation.interval)
-        found.append(_tile("Right, untouched", percent(evaluation.top1), note, bar))
+        clean = evaluation.measure
+        assert clean is not None
+        bar = charts.bar(clean.value, clean.interval)
+        found.append(_tile(f"{clean.heading}, untouched", percent(clean.value), _note(clean, evaluation.n), bar))
     for place, item in enumerate(record.worst[:4], 1):
-        note = f"{span(item.interval)}, n{NBSP}={NBSP}{count(item.n)}"
-        bar = charts.bar(item.robust, item.interval, tone=place % charts.TONES)
-        found.append(_tile(["Right under ", code(item.threat)], percent(item.robust), note, bar))
+        left = item.held
+        bar = charts.bar(left.value, left.interval, tone=place % charts.TONES)
+        name = [f"{left.heading} under ", code(item.threat)]
+        found.append(_tile(name, percent(left.value), _note(left, item.n), bar))
     if evaluation is not None and evaluation.ece is not None:
         nll = f"NLL {figure(evaluation.nll)} nats" if evaluation.nll is not None else ""
         found.append(_tile("Calibration error (ECE)", f"{evaluation.ece:.3f}", nll))
@@ -70,6 +73,12 @@ def tiles(record: Record) -> Html:
         note = f"{len(record.epochs)} epochs" + (f", {_short(parameters)} parameters" if parameters else "")
         found.append(_tile("Training time", duration(record.epochs[-1]["seconds"]), note))
     return tag("div", found, class_="tiles") if found else Html("")
+
+
+def _note(measure: Measure, n: int) -> str:
+    """The interval, where there is one, and how many images."""
+    between = "" if measure.interval is None else f"{span(measure.interval)}, "
+    return f"{between}n{NBSP}={NBSP}{count(n)}"
 
 
 def _short(n: int) -> str:
@@ -98,6 +107,9 @@ def training(record: Record) -> Section | None:
         key for key in last if key.startswith(("val_", "robust_")) and not key.endswith(("_loss", "_nll", "_ece"))
     ]
     shares = [key for key in shares if not key.endswith("_top5") and 0 <= last[key] <= 1]
+    evaluation = record.evaluation
+    if evaluation is not None and evaluation.dense and evaluation.measure is not None:  # one of a dozen figures
+        shares = [key for key in shares if key.partition("_")[2] == evaluation.measure.kind]
     shares.sort(key=lambda key: key.startswith("robust_"))
     one = len({key.partition("_")[2] for key in shares}) == 1
     scores = [
@@ -105,9 +117,10 @@ def training(record: Record) -> Section | None:
     ]
     least = min((b for line in scores for _, b in line.points), default=0.0)
     marks = (0.8, 0.85, 0.9, 0.95, 1) if least >= 0.82 else (0.5, 0.6, 0.7, 0.8, 0.9, 1) if least >= 0.55 else FIFTHS
+    what = "share right" if all(key.endswith("_top1") for key in shares) else ""
     plots = [
         charts.lines("Loss", losses, epochs, Axis("mean over the epoch", figure, low=floor)),
-        charts.lines("Score", scores, epochs, Axis("share right", _ticks, marks[0], 1.0, marks)),
+        charts.lines("Score", scores, epochs, Axis(what, _ticks, marks[0], 1.0, marks)),
         charts.lines("Learning rate", [Line("", _series(record, "lr"), tone=2)], epochs,
                      Axis("at the epoch's end", _plain, low=0.0)),
     ]  # fmt: skip
@@ -158,36 +171,40 @@ def calibration(record: Record) -> Section | None:
 
 
 def curves(entries: Sequence[tuple[str, Attacked, int | None]]) -> Html:
-    """Accuracy against ε, a chart for each kind of threat.
+    """What is left against ε, a chart for each kind of threat and of figure.
 
     Args:
         entries: a line's name, its attack, and its colour; None: the chart's next one.
     """
-    kinds: dict[str, list[tuple[str, Attacked, int]]] = {}
+    kinds: dict[tuple[str, str], list[tuple[str, Attacked, int]]] = {}
     for label, item, tone in entries:
         if len(item.curve) > 1:
-            group = kinds.setdefault(item.threat_name, [])
+            group = kinds.setdefault((item.threat_name, item.held.kind), [])
             group.append((label, item, len(group) if tone is None else tone))
     plots = []
-    for kind, group in kinds.items():
+    for (kind, _), group in kinds.items():
         in_levels = all(item.in_levels for _, item, _ in group)
         lines = [
-            Line(
-                label,
-                [(point.epsilon, point.share) for point in item.curve],
-                [point.interval for point in item.curve],
-                tone=tone % charts.TONES,
-                dash=place % 3,
-            )
+            Line(label, *_course(item), tone=tone % charts.TONES, dash=place % 3)
             for place, (label, item, tone) in enumerate(group)
         ]
         largest = max(item.epsilon for _, item, _ in group)
         ticks = _radius_ticks(largest) if in_levels else ()
         x = Axis("ε" if in_levels else "ε, as a share of the range" if kind == "linf" else "ε",
                  _radius(in_levels), low=0.0, high=largest, ticks=ticks)  # fmt: skip
-        y = Axis("share right, with 95 % intervals", _ticks, 0.0, 1.0, FIFTHS)
+        what = "share right" if group[0][1].graded is None else group[0][1].held.name
+        y = Axis(f"{what}, with 95 % intervals" if any(line.band for line in lines) else what, _ticks, 0.0, 1.0, FIFTHS)
         plots.append(charts.lines(f"Within {clean(kind, 40)}(ε)", lines, x, y, size=(500, 310)))
     return tag("div", plots, class_="plots two") if plots else Html("")
+
+
+def _course(item: Attacked) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """(ε, figure) and the figure's interval at each radius; no intervals where one is missing."""
+    if item.graded is None:
+        return [(point.epsilon, point.share) for point in item.curve], [point.interval for point in item.curve]
+    bands = [measure.interval for _, measure in item.graded.points if measure.interval is not None]
+    points = [(epsilon, measure.value) for epsilon, measure in item.graded.points]
+    return points, bands if len(bands) == len(points) else []
 
 
 def _radius(in_levels: bool) -> Callable[[float], str]:
@@ -202,29 +219,53 @@ def robustness(record: Record) -> Section | None:
     if not record.attacks:
         return None
     names = [(f"{item.attack}{_variant(item, record)}", item) for item in record.attacks]
-    head = ("threat", "attack", "ε", "right", "95 % interval", "n")
+    dense = next((item.graded for item in record.attacks if item.graded is not None), None)
+    head = ["threat", "attack", "ε", "right", "95 % interval", "n"]
+    about = (
+        "The share of images that stay right when an attacker may go as far as ε. Each curve falls by "
+        "construction: what falls at a small ε has fallen at every larger one. The band is the 95 % interval."
+    )
+    if dense is not None:
+        name = dense.robust.name
+        head = ["threat", "attack", "ε", name, "95 % interval", "broken", "n"]
+        about = (
+            f"{name} when an attacker may go as far as ε: all steps are taken, and of every image the worst point "
+            "counts, those at smaller ε among them. “Broken” is the share of images beyond the task's own bound, as "
+            "some are before any attack. Attacks for the smallest change go no further than that bound, and are only "
+            "counted."
+        )
     rows: list[list[Child]] = []
     for name, item in names:
+        measured = {} if item.graded is None else dict(item.graded.points)
         for point in item.curve or ():
-            at = radius(point.epsilon, item.in_levels)
-            rows.append([code(item.threat), code(name), at, percent(point.share), span(point.interval), count(item.n)])
-    parts: list[Child] = [
-        tag(
-            "p",
-            "The share of images that stay right when an attacker may go as far as ε. Each curve falls by "
-            "construction: what falls at a small ε has fallen at every larger one. The band is the 95 % interval.",
-            class_="about",
-        ),
-        curves([(name, item, None) for name, item in names]),
-    ]
+            row: list[Child] = [code(item.threat), code(name), radius(point.epsilon, item.in_levels)]
+            if dense is None:
+                row += [percent(point.share), span(point.interval)]
+            else:
+                at = measured.get(point.epsilon)
+                row += ["–", "–"] if at is None else [percent(at.value), span(at.interval)]
+                row.append(percent(1 - point.share))
+            rows.append([*row, count(item.n)])
+    drawn = [(name, item, None) for name, item in names if dense is None or item.graded is not None]
+    parts: list[Child] = [tag("p", about, class_="about"), curves(drawn)]
     if rows:
-        parts.append(folded("The figures of these curves", table(head, rows, caption="Accuracy at each radius")))
-    return Section("Accuracy under attack", tag("div", parts))
+        parts.append(folded("The figures of these curves", table(head, rows, caption="What is left at each radius")))
+    parts += [_all_figures(item) for item in record.worst if item.graded is not None and item.graded.figures]
+    title = "Accuracy under attack" if dense is None else f"{dense.robust.name} under attack"
+    return Section(title, tag("div", parts))
+
+
+def _all_figures(item: Attacked) -> Html:
+    """Every figure of the metric, untouched and at the full ε."""
+    assert item.graded is not None
+    rows = [(spoken(name), percent(before), percent(after)) for name, before, after in item.graded.figures]
+    head: list[Child] = ["figure", "untouched", ["under ", code(item.threat)]]
+    return folded(f"All figures within {item.threat}", table(head, rows, caption="All figures", kind="even"))
 
 
 def smallest(record: Record) -> Section | None:
     """How small a change spoils each image, over all attacks within a threat."""
-    found = cheapest.within(record.attacks)
+    found = cheapest.within(record.counted)
     return Section("Cheapest examples", cheapest.body(found, FIFTHS, _ticks)) if found else None
 
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stalwart.pages.numbers import NBSP, count, duration, percent, radius, span
+from stalwart.pages.numbers import count, duration, percent, radius
 from stalwart.run._report import cheapest, commands, outliers, shields, transfers
+from stalwart.run._report.measures import SHARE
 from stalwart.run._report.record import Attacked, Evaluation, Record
 from stalwart.run._report.values import items, text, whole
 
@@ -75,20 +76,21 @@ def _size(record: Record) -> tuple[int, int, int] | None:
 def headline(record: Record) -> str:
     """The report in one line."""
     evaluation, worst = record.evaluation, record.worst
-    least = min(worst, key=lambda item: item.robust, default=None)
-    if evaluation is not None and least is not None:
-        return (
-            f"Right on {percent(evaluation.top1)} of untouched images, "
-            f"and on {percent(least.robust)} after the worst attack tried, within {least.threat}."
-        )
-    if evaluation is not None:
-        return f"Right on {percent(evaluation.top1)} of untouched images. It has not been attacked yet."
-    if least is not None:
-        return (
-            f"Right on {percent(least.clean)} of untouched images, "
-            f"and on {percent(least.robust)} after the worst attack tried, within {least.threat}."
-        )
-    return "Nothing has been measured yet."
+    least = min(worst, key=lambda item: item.rank, default=None)
+    clean = evaluation.measure if evaluation is not None else least.untouched if least is not None else None
+    if clean is None:
+        return "Nothing has been measured yet."
+    said = f"{_upper(clean.phrase)} {'of' if clean.kind == SHARE else 'on'} untouched images"
+    if least is None:
+        return f"{said}. It has not been attacked yet."
+    return (
+        f"{said}, and {'on' if clean.kind == SHARE else 'of'} {percent(least.held.value)} after the worst attack "
+        f"tried, within {least.threat}."
+    )
+
+
+def _upper(said: str) -> str:
+    return said[:1].upper() + said[1:]
 
 
 def summary(record: Record) -> list[Sentence]:
@@ -130,8 +132,11 @@ def _clean(record: Record) -> Sentence:
     found = record.evaluation
     if found is None:
         return Sentence("How good it is", "Not measured yet. This command measures it:", commands.evaluate(record))
-    said = f"It is right on {percent(found.top1)} of {images(found.n, found.split)} (95{NBSP}% interval "
-    said += f"{span(found.interval)})"
+    assert found.measure is not None
+    if found.dense:
+        said = f"It has {found.measure.phrase} on {images(found.n, found.split)}{found.measure.within}"
+    else:
+        said = f"It is {found.measure.phrase} of {images(found.n, found.split)}{found.measure.within}"
     if found.ece is not None:
         said += f"; its confidence is off by {100 * found.ece:.1f} points on average"
     said += "."
@@ -139,7 +144,7 @@ def _clean(record: Record) -> Sentence:
     if weak:
         name, accuracy = weak
         said += f" It is weakest on “{name}”, at {percent(accuracy)}."
-    elif sum(row.n > 0 and row.accuracy is not None for row in found.per_class) > 1:
+    elif not found.dense and sum(row.n > 0 and row.accuracy is not None for row in found.per_class) > 1:
         said += " No class is weaker than the others by more than chance explains."
     if found.split == "train":
         said += " These are images it learned from, so this says little of new ones."
@@ -149,7 +154,13 @@ def _clean(record: Record) -> Sentence:
 
 
 def weakest(found: Evaluation) -> tuple[str, float] | None:
-    """The class with the lowest accuracy, of those that are weaker than the others by more than chance explains."""
+    """The class with the lowest accuracy, of those that are weaker than the others by more than chance explains; of
+    figures that have no such test, the lowest."""
+    if found.dense:
+        kind = found.measure.kind if found.measure is not None else ""
+        key = {name for row in found.figures for name in row.clean if name in (kind, kind.removeprefix("m"))}
+        lowest = [(row.clean[name], row.name) for row in found.figures for name in key if name in row.clean]
+        return (min(lowest)[1], min(lowest)[0]) if len(lowest) > 1 else None
     marked = outliers.weak([(row.accuracy, row.n) for row in found.per_class])
     known = [
         (row.accuracy, row.name)
@@ -168,13 +179,26 @@ def _attacks(record: Record) -> list[Sentence]:
         return [Sentence("What an attack does", said, commands.attack(record))]
     sentences = []
     for item in record.worst:
-        said = (
-            f"An attacker who knows the model and {budget(item, record)}, leaves it right on {percent(item.robust)} "
-            f"of {images(item.n, item.split)} (95{NBSP}% interval {span(item.interval)}), "
-            f"against {percent(item.clean)} of the same images untouched. Found by {item.attack}."
-        )
+        left, shown = item.held, images(item.n, item.split)
+        said = f"An attacker who knows the model and {budget(item, record)}, leaves it "
+        if item.graded is None:
+            said += (
+                f"{left.phrase} of {shown}{left.within}, against {percent(item.clean)} of the same images untouched."
+            )
+        else:
+            said += (
+                f"{left.phrase} on {shown}{left.within}, against {percent(item.untouched.value)} on the same images "
+                f"untouched; {percent(1 - item.robust)} of them are beyond the task's own bound, "
+                f"{percent(1 - item.clean)} untouched."
+            )
+        said += f" Found by {item.attack}."
         sentences.append(Sentence(f"What an attack does: {item.threat}", said))
-    together = " ".join(filter(None, (cheapest.said(item) for item in cheapest.within(record.attacks))))
+    together = " ".join(
+        filter(
+            None,
+            (cheapest.said(item) for item in cheapest.within(record.counted)),
+        )
+    )
     if together:
         sentences.append(Sentence("The cheapest changes", together))
     return sentences
@@ -205,7 +229,7 @@ def _trust(record: Record) -> list[Sentence]:
                 "that somebody changed on purpose is unknown until it is attacked.",
             )
         ]
-    kept = min(item.robust / item.clean if item.clean else 0.0 for item in worst)
+    kept = min(_kept(item) for item in worst)
     if kept < 0.1:
         verdict = (
             "Not at all where somebody may touch its input: small deliberate changes turn nearly every right answer "
@@ -227,6 +251,11 @@ def _trust(record: Record) -> list[Sentence]:
     if cautions:
         sentences.append(Sentence("Warnings", " ".join(cautions)))
     return sentences
+
+
+def _kept(item: Attacked) -> float:
+    """The share of the untouched figure that an attack left."""
+    return item.held.value / item.untouched.value if item.untouched.value else 0.0
 
 
 def _audits(record: Record) -> list[Sentence]:
@@ -268,12 +297,12 @@ def following(record: Record) -> list[Sentence]:
     """The next step that would tell or mend most."""
     if not record.attacks:
         return []
-    weak = min(record.attacks, key=lambda item: item.robust)
+    weak = min(record.attacks, key=lambda item: item.rank)
     if weak.n < FEW:
         said = "Attack more images, so that the intervals say something."
         return [Sentence("What next", said, commands.attack(record, weak, n=1000))]
     plain = record.spelled("objective") in ("clean()", "")
-    if plain and weak.clean and weak.robust / weak.clean < 0.8:
+    if plain and weak.untouched.value and _kept(weak) < 0.8:
         objective = f"adversarial(attack=pgd(steps=7), threat={weak.threat})"
         command = commands.train(record, objective=objective, out=f"{record.path}-hardened")
         return [Sentence("What next", "Train it again on attacked images, and compare the two:", command or "")]
