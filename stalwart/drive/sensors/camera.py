@@ -73,8 +73,9 @@ class Camera:
         cosine, sine = math.cos(math.radians(self.yaw_deg)), math.sin(math.radians(self.yaw_deg))
         ahead, aside = x - self.x_m, y - self.y_m
         depth, left = cosine * ahead + sine * aside, cosine * aside - sine * ahead
-        column = (self.width - 1) / 2 - self.focal_px * left / depth
-        row = self.horizon * self.height - 0.5 - self.focal_px * (z - self.z_m) / depth
+        with np.errstate(divide="ignore", invalid="ignore"):
+            column = (self.width - 1) / 2 - self.focal_px * left / depth
+            row = self.horizon * self.height - 0.5 - self.focal_px * (z - self.z_m) / depth
         return row, column, depth
 
 
@@ -147,6 +148,21 @@ def eyes(
     return np.concatenate(rows)
 
 
+def bundles(scene: Scene) -> tuple[Boxes, Land]:
+    """The scene's arrays as the kernels take them."""
+    ground = scene.ground
+    maps, tall, wide = ground.raster.shape
+    boxes = Boxes(
+        scene.x_m, scene.y_m, scene.z0_m, scene.yaw_rad, scene.length_m, scene.width_m, scene.height_m, scene.kind,
+        scene.instance, scene.skin, scene.tint, scene.alive,
+    )  # fmt: skip
+    land = Land(
+        ground.raster.reshape(maps, -1), np.array([tall, wide]), ground.origin_m, *ground.paint, scene.map_of_world,
+        scene.style, scene.sun_azimuth_rad, styles.table(),
+    )  # fmt: skip
+    return boxes, land
+
+
 def see(
     scene: Scene,
     camera: Camera,
@@ -176,19 +192,9 @@ def see(
     azimuths = fan.azimuths + math.radians(camera.yaw_deg)
     azimuths = (azimuths + math.pi) % (2 * math.pi) - math.pi
     beam = np.exp(-((azimuths / 0.55) ** 2)).astype(np.float32)[None]
-    ground = scene.ground
-    paint, paint_table = ground.paint
-    maps, tall, wide = ground.raster.shape
     words = np.empty((1, 0, 0), np.uint64)
     frames(
-        Boxes(
-            scene.x_m, scene.y_m, scene.z0_m, scene.yaw_rad, scene.length_m, scene.width_m, scene.height_m, scene.kind,
-            scene.instance, scene.skin, scene.tint, scene.alive,
-        ),
-        Land(
-            ground.raster.reshape(maps, -1), np.array([tall, wide]), ground.origin_m, paint, paint_table,
-            scene.map_of_world, scene.style, scene.sun_azimuth_rad, styles.table(),
-        ),
+        *bundles(scene),
         Rays(fan.columns, fan.steps, fan.azimuths, fan.slopes, fan.lens, beam, views, ego),
         Dress(look.layers, look.tiles, look.mirrored, look.ground, look.skies, look.textures.packed),
         Out(
@@ -197,6 +203,6 @@ def see(
             words if out.gain is None else out.gain.view(np.uint64)[..., 0],
             words if out.bias is None else out.bias.view(np.uint64)[..., 0],
         ),
-        ground.metres_per_pixel, fan.slope_step, 1 / camera.focal_px, look.textures.bits,
+        scene.ground.metres_per_pixel, fan.slope_step, 1 / camera.focal_px, look.textures.bits,
     )  # fmt: skip
     return out

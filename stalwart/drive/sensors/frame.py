@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 
-import numba
 import numpy as np
 
 from stalwart.drive.compiled import Array, Real, Whole, free_kernel, kernel, leaf
@@ -25,9 +20,8 @@ from stalwart.drive.sensors.records import (
     new_slots,
     new_strip,
 )
+from stalwart.drive.sensors.threads import share
 
-LEAST = 8
-"""A thread is not woken for fewer views."""
 SKY_LAYERS = 8
 """Layers side by side that make up one style's sky, all the way around."""
 SHADOW_REACH_M = 90.0
@@ -192,27 +186,13 @@ def see_views(
         )  # fmt: skip
 
 
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1, "frames")
-
-
 def frames(
     boxes: Boxes, land: Land, rays: Rays, dress: Dress, out: Out, metres_per_square: Real, slope_step: Real,
     column_step: Real, bits: Whole,
 ) -> None:  # fmt: skip
-    """All views, shared out among as many threads as `numba.get_num_threads` says; textures are of size 2**bits.
+    """All views; the textures' size is 2**bits."""
 
-    Threads, and not `numba.prange`: that would compile everything once more, which takes a third of the first call.
-    """
-    views = len(out.depth)
-    threads = max(1, min(numba.get_num_threads(), views // LEAST))
-    edges = [views * k // threads for k in range(threads + 1)]
-
-    def work(first: Whole, last: Whole) -> None:
+    def work(first: int, last: int) -> None:
         see_views(first, last, boxes, land, rays, dress, out, metres_per_square, slope_step, column_step, bits)
 
-    waiting = [_threads().submit(work, *pair) for pair in pairwise(edges[1:])]
-    work(edges[0], edges[1])
-    for other in waiting:
-        other.result()
+    share(work, len(out.depth))

@@ -1,0 +1,26 @@
+"""What a sensor's noise is drawn from: each world's key, its tick, and which sensor it is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stalwart.core.rng import seed_of
+from stalwart.drive.chance import mixed
+from stalwart.drive.compiled import Array, Whole, leaf
+from stalwart.drive.scene import Scene
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@leaf
+def _moments(out: Array, keys: Array, ticks: Array, salt: Whole) -> None:
+    for w in range(out.shape[0]):
+        out[w] = mixed(keys[w] ^ mixed(np.uint64(salt) + np.uint64(ticks[w]) * _GOLDEN))
+
+
+def moment(scene: Scene, *parts: int | str) -> NDArray[np.uint64]:
+    """(worlds,) uint64, a key for each world at its tick and for what `parts` say."""
+    out = np.empty(scene.worlds, np.uint64)
+    _moments(out, scene.key, scene.tick, np.uint64(seed_of(*parts)))
+    return out
