@@ -128,3 +128,17 @@ def test_a_wrong_mount_ego_or_room_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"style must be one of the known. Got 'fogg'. Did you mean 'fog'"):
         styles.style("fogg")
     assert dataclasses.replace(CAMERA, height=20).height == 20
+
+
+def test_rain_and_snow_fall_anew_at_every_tick_and_nowhere_else() -> None:
+    changed = {}
+    for name in ("sun", "rain", "snow"):
+        scene = one_car(20.0, name)
+        first = see(scene, CAMERA)
+        scene.tick[:] += 1
+        second = see(scene, CAMERA)
+        assert np.array_equal(first.depth_m, second.depth_m)
+        changed[name] = float((first.rgb != second.rgb).any(1).mean())
+    assert changed["sun"] == 0
+    assert 0.02 < changed["rain"] < 0.3
+    assert 0.005 < changed["snow"] < 0.2

@@ -16,6 +16,7 @@ from stalwart.drive.scene import Bytes, Floats, Scene
 from stalwart.drive.sensors import styles
 from stalwart.drive.sensors.fan import Fan, planar
 from stalwart.drive.sensors.frame import frames
+from stalwart.drive.sensors.moments import moment
 from stalwart.drive.sensors.records import Boxes, Dress, Land, Out, Rays
 from stalwart.drive.sensors.skins import Look, default_look
 
@@ -192,10 +193,11 @@ def see(
     azimuths = fan.azimuths + math.radians(camera.yaw_deg)
     azimuths = (azimuths + math.pi) % (2 * math.pi) - math.pi
     beam = np.exp(-((azimuths / 0.55) ** 2)).astype(np.float32)[None]
+    keys = moment(scene, "camera", *(round(1000 * part) for part in mount(camera)))
     words = np.empty((1, 0, 0), np.uint64)
     frames(
         *bundles(scene),
-        Rays(fan.columns, fan.steps, fan.azimuths, fan.slopes, fan.lens, beam, views, ego),
+        Rays(fan.columns, fan.steps, fan.azimuths, fan.slopes, fan.lens, beam, views, ego, keys),
         Dress(look.layers, look.tiles, look.mirrored, look.ground, look.skies, look.textures.packed),
         Out(
             out.rgb, out.depth_m, out.kind, out.instance,

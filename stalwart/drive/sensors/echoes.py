@@ -105,14 +105,13 @@ def listen(
 @free_kernel
 def scan_views(
     first: Whole, last: Whole, boxes: Boxes, land: Land, rays: Rays, out: Echoes, faults: Faults, air: Array,
-    albedo: Array, keys: Array, metres_per_square: Real,
+    albedo: Array, metres_per_square: Real,
 ) -> None:  # fmt: skip
     """The views from first to last.
 
     Args:
         air: (styles, 2) float32, extinction for each metre and the chance of an echo from a drop or a flake.
         albedo: (32,) float32, reflectivity by class.
-        keys: (V,) uint64, of this moment and sensor.
     """
     worlds, count_boxes, per_metre = boxes.x.shape[0], boxes.x.shape[1], 1.0 / metres_per_square
     height, width = out.range_m.shape[1], out.range_m.shape[2]
@@ -145,7 +144,7 @@ def scan_views(
             rate[1, u] = sine * rays.columns[0, u] + cosine * rays.columns[1, u]
         listen(
             view, out.range_m, out.intensity, out.kind, out.instance, depth, code, squares, owner, boxes.kind,
-            boxes.instance, w, rays.slopes, base, rate, land.raster, land.shape, map_, albedo, keys[view],
+            boxes.instance, w, rays.slopes, base, rate, land.raster, land.shape, map_, albedo, rays.keys[view],
             np.float32(faults.greatest_m), np.float32(faults.deviation_m), np.float32(faults.dropout),
             np.float32(air[style, 0] * faults.air), np.float32(air[style, 1] * faults.air),
         )  # fmt: skip

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from stalwart.drive.compiled import Array, Real, Whole, free_kernel, kernel, leaf
-from stalwart.drive.sensors import cast, pixels, shading, styles, surface
+from stalwart.drive.sensors import cast, falling, pixels, shading, styles, surface
 from stalwart.drive.sensors.records import (
     STRIP,
     Boxes,
@@ -109,7 +109,7 @@ def colour_rows(
     gains: Array, biases: Array, slots: Array, wear: Array, numbers: Array, tints: Array, texel: Array, gain: Array,
     bias: Array, gain_16: Array, bias_16: Array, texel_bytes: Array, gain_parts: Array, bias_parts: Array,
     packed: Array, packed_bytes: Array, lit: Array, lit_16: Array, shaded: Array, shaded_16: Array, haze: Array,
-    haze_16: Array, reflected: Array, sky: Array, rate: Array, base: Array, places: Array, taps: Array,
+    haze_16: Array, veil: Array, reflected: Array, sky: Array, rate: Array, base: Array, places: Array, taps: Array,
     textures: Array,
 ) -> None:  # fmt: skip
     """All rows of one view, a strip at a time. Arrays come one by one: each that is taken from a bundle is counted."""
@@ -117,6 +117,7 @@ def colour_rows(
     texels = (1 << bits) / GROUND_TILE_M
     lamps = style[styles.LAMPS] > 0
     step = 1 if lamps else 0
+    falls = style[styles.DROPS] > 0
     for top in range(0, height, STRIP):
         rows, above = min(STRIP, height - top), 0
         for r in range(rows):
@@ -149,6 +150,8 @@ def colour_rows(
             gains, biases, slots, wear, numbers, tints, columns, style, beams, camera, slopes, eye_z, slope_step,
             column_step, bank, bits,
         )  # fmt: skip
+        if falls:
+            falling.through(gain_16, bias_16, veil, style, top, rows)
         shading.blend(packed_bytes, texel_bytes, gain_parts, bias_parts, 4 * rows * width)
         shading.part_channels(rgb, view, top, packed, rows)
         if gain_out.shape[1] > 0:
@@ -176,13 +179,15 @@ def see_views(
         dress_view(begin, count, w, camera, boxes, style, sun_x, sun_y, eye_z, rays, dress, s, slope_step, bits)
         aim(view, land.sun_azimuth[w], dress.skies[land.style[w]], map_, per_metre, land, rays, t, bits)
         snow = 1 if style[styles.SNOW] > 0 else 0
+        if style[styles.DROPS] > 0:
+            falling.fall(s.veil, style, rays.keys[view])
         colour_rows(
             view, camera, map_, snow, per_metre, eye_z, style, slope_step, column_step, bits, out.rgb, out.depth,
             out.kind, out.instance, out.texels, out.gain, out.bias, land.raster, land.shape, land.paint,
             land.paint_table, rays.slopes, rays.columns, rays.beams, dress.ground, dress.bank, s.code, s.walls, s.faces,
             s.gains, s.biases, s.slots, s.wear, s.numbers, s.tints, t.texel, t.gain, t.bias, t.gain_16, t.bias_16,
             t.texel_bytes, t.gain_parts, t.bias_parts, t.packed, t.packed_bytes, t.lit, t.lit_16, t.shaded, t.shaded_16,
-            t.haze, t.haze_16, t.reflected, t.sky, t.rate, t.base, t.places, t.taps, t.textures,
+            t.haze, t.haze_16, s.veil, t.reflected, t.sky, t.rate, t.base, t.places, t.taps, t.textures,
         )  # fmt: skip
 
 

@@ -130,7 +130,10 @@ def scan(scene: Scene, lidar: Lidar, ego: NDArray[np.int32] | None = None, out: 
     fan = lidar.fan
     views = eyes(scene, ego, [(lidar.x_m, lidar.y_m, lidar.z_m, math.radians(lidar.yaw_deg))])
     boxes, land = bundles(scene)
-    rays = Rays(fan.columns, fan.steps, fan.azimuths, fan.slopes, fan.lens, np.zeros((1, 0), np.float32), views, ego)
+    keys = moment(scene, "lidar", round(lidar.x_m * 1000), round(lidar.y_m * 1000), round(lidar.z_m * 1000))
+    rays = Rays(
+        fan.columns, fan.steps, fan.azimuths, fan.slopes, fan.lens, np.zeros((1, 0), np.float32), views, ego, keys
+    )
     echoes = Echoes(out.range_m, out.intensity, out.kind, out.instance)
     faults = Faults(lidar.greatest_m, lidar.deviation_m, lidar.dropout, lidar.weather)
     table = styles.table()
@@ -139,11 +142,10 @@ def scan(scene: Scene, lidar: Lidar, ego: NDArray[np.int32] | None = None, out: 
     albedo = np.zeros(32, np.float32)
     for kind, value in REFLECTIVITY.items():
         albedo[kind] = value
-    keys = moment(scene, "lidar", round(lidar.x_m * 1000), round(lidar.y_m * 1000), round(lidar.z_m * 1000))
 
     def work(first: int, last: int) -> None:
         per_pixel = scene.ground.metres_per_pixel
-        scan_views(first, last, boxes, land, rays, echoes, faults, air.astype(np.float32), albedo, keys, per_pixel)
+        scan_views(first, last, boxes, land, rays, echoes, faults, air.astype(np.float32), albedo, per_pixel)
 
     share(work, scene.worlds)
     return out

@@ -62,6 +62,8 @@ class Rays(NamedTuple):
     """(V, 4) float64, x, y, z in m and yaw in rad; view c * worlds + w is camera c of world w."""
     ego: Array
     """(worlds,) int32, the box that carries the cameras, or -1."""
+    keys: Array
+    """(V,) uint64, of this moment and sensor."""
 
 
 class Dress(NamedTuple):
@@ -112,6 +114,7 @@ class Slots(NamedTuple):
     forward: Array
     left: Array
     code: Array
+    veil: Array
 
 
 class Strip(NamedTuple):
@@ -151,6 +154,7 @@ def new_slots(boxes: Whole, height: Whole, width: Whole) -> Slots:
         biases.view(np.uint16), np.empty((boxes, WEAR_FIELDS), np.float32), np.empty((boxes, WEAR_NUMBERS), np.int32),
         np.empty((boxes, 3), np.float32), np.empty((boxes, 2), np.int32), np.empty(width, np.float32),
         np.empty(width, np.float32), np.empty(8), np.empty(8), np.empty((height, width), np.int32),
+        np.empty((height, width), np.uint8),
     )  # fmt: skip
 
 

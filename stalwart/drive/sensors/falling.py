@@ -1,0 +1,57 @@
+"""Rain and snow between the lens and the world: streaks and flakes, drawn anew at every tick."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stalwart.drive.chance import mixed
+from stalwart.drive.compiled import Array, Whole, leaf
+from stalwart.drive.sensors.shading import LEVEL
+from stalwart.drive.sensors.styles import CLOUD, DROP_LENGTH, DROPS
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_16, _32, _48 = (np.uint64(n) for n in (16, 32, 48))
+_LOW = np.uint64(0xFFFF)
+_UNIT = np.float32(2.0**-16)
+
+
+@leaf
+def fall(veil: Array, style: Array, key: Whole) -> None:
+    """How much of each pixel drops or flakes cover, (H, W) uint8 of 255, written."""
+    height, width = veil.shape
+    for v in range(height):
+        for u in range(width):
+            veil[v, u] = 0
+    count = int(style[DROPS] * height * width * 1e-6)
+    longest = style[DROP_LENGTH] * height
+    for n in range(count):
+        dice = mixed(key + np.uint64(n) * _GOLDEN)
+        u, v = int((dice & _LOW) * width >> _16), int(((dice >> _16) & _LOW) * height >> _16)
+        size = np.float32((dice >> _32) & _LOW) * _UNIT
+        thick = np.float32(dice >> _48) * _UNIT
+        if longest > 0:
+            cover, tall, wide = (
+                np.uint8(30 + 50 * thick),
+                int(1 + longest * (np.float32(0.3) + np.float32(0.7) * size)),
+                1,
+            )
+        else:
+            span = 1 + int(size * size * np.float32(2.4) * height / 96)
+            cover, tall, wide = np.uint8(110 + 120 * thick), span, span
+        for row in range(v, min(height, v + tall)):
+            for column in range(u, min(width, u + wide)):
+                veil[row, column] = max(veil[row, column], cover)
+
+
+@leaf
+def through(gain: Array, bias: Array, veil: Array, style: Array, top: Whole, rows: Whole) -> None:
+    """Gains and biases (STRIP, 4 W) of the rows from `top` on as they are seen through the veil."""
+    for r in range(rows):
+        for u in range(veil.shape[1]):
+            cover = int(veil[top + r, u])
+            if cover > 0:
+                for c in range(4):
+                    gain[r, 4 * u + c] = np.uint16(int(gain[r, 4 * u + c]) * (255 - cover) // 255)
+                for c in range(3):
+                    light = int(style[CLOUD + c] * 255 * LEVEL)
+                    bias[r, 4 * u + c] = np.uint16((int(bias[r, 4 * u + c]) * (255 - cover) + light * cover) // 255)
