@@ -12,30 +12,33 @@ FULL = 31
 
 
 @kernel
-def _first(raster: Array, out: Array) -> None:
-    for map_ in range(raster.shape[0]):
-        tall, wide = raster.shape[1], raster.shape[2]
-        for i in range(tall):
-            for j in range(wide):
-                value = raster[map_, i, j]
-                out[map_, i * wide + j] = FULL << 3 | value - 8 if value >= 8 else 0
-
-
-@kernel
-def _next(out: Array, source: int, tall: int, wide: int, target: int, height: int, width: int) -> None:
-    """A level from the one below it; its paint is that of the fullest of the four squares."""
+def _halved(source: Array, out: Array) -> None:
+    """A level (maps, H, W) from the one below it; its paint is that of the fullest of the four squares."""
+    tall, wide = source.shape[1], source.shape[2]
     for map_ in range(out.shape[0]):
-        for i in range(height):
-            for j in range(width):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
                 share, kind, most = 0, 0, 0
                 for k in range(4):
                     y, x = 2 * i + (k >> 1), 2 * j + (k & 1)
                     if y < tall and x < wide:
-                        value = int(out[map_, source + y * wide + x])
+                        value = int(source[map_, y, x])
                         share += value >> 3
                         if value >> 3 > most:
                             most, kind = value >> 3, value & 7
-                out[map_, target + i * width + j] = ((share + 2) >> 2) << 3 | kind
+                out[map_, i, j] = ((share + 2) >> 2) << 3 | kind
+
+
+def tiled(raster: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(maps, H, W) to (maps, N): squares of 8 x 8 one after another, each in one line of the processor's cache.
+
+    Square (i, j) of the raster comes to ((i // 8) * T + j // 8) * 64 + (i % 8) * 8 + j % 8, where T is how many tiles
+    lie side by side.
+    """
+    maps, tall, wide = raster.shape
+    padded = np.pad(raster, ((0, 0), (0, -tall % 8), (0, -wide % 8)))
+    tiles = padded.reshape(maps, -(-tall // 8), 8, -(-wide // 8), 8)
+    return np.ascontiguousarray(tiles.transpose(0, 1, 3, 2, 4)).reshape(maps, -1)
 
 
 def painted(raster: NDArray[np.uint8], levels: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -46,15 +49,17 @@ def painted(raster: NDArray[np.uint8], levels: int) -> tuple[NDArray[np.uint8], 
         levels: how many levels stand above the raster's own.
 
     Returns:
-        (maps, N) uint8, all levels one after another, each value `share << 3 | class - 8`; and (levels + 1, 2) int64,
-        for each level where it begins and how wide its rows are.
+        (maps, N) uint8, all levels one after another, each `tiled`, each value `share << 3 | class - 8`; and
+        (levels + 1, 2) int64, for each level where it begins and how many tiles lie side by side.
     """
-    maps, tall, wide = raster.shape
-    sizes = [(max(1, -(-tall >> level)), max(1, -(-wide >> level))) for level in range(levels + 1)]
-    counts = [height * width for height, width in sizes]
-    begins = [sum(counts[:level]) for level in range(levels + 1)]
-    out = np.zeros((maps, sum(counts)), np.uint8)
-    _first(raster, out)
-    for level in range(1, levels + 1):
-        _next(out, begins[level - 1], *sizes[level - 1], begins[level], *sizes[level])
-    return out, np.array([[begin, size[1]] for begin, size in zip(begins, sizes, strict=True)], np.int64)
+    level = np.where(raster >= 8, FULL << 3 | (raster & 7), 0).astype(np.uint8)
+    parts, table, begin = [], [], 0
+    for k in range(levels + 1):
+        if k:
+            below = level
+            level = np.empty((len(below), *(-(-side // 2) for side in below.shape[1:])), np.uint8)
+            _halved(below, level)
+        parts.append(tiled(level))
+        table.append([begin, -(-level.shape[2] // 8)])
+        begin += parts[-1].shape[1]
+    return np.concatenate(parts, 1), np.array(table, np.int64)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.core.errors import InputError
-from stalwart.drive.pyramid import painted
+from stalwart.drive.pyramid import painted, tiled
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -85,6 +85,11 @@ class Ground:
         most = int(self.raster.max(initial=0))
         if most >= PAINT.stop:
             raise InputError(f"Ground.raster must hold classes below {PAINT.stop}. Got {most}.")
+
+    @cached_property
+    def tiles(self) -> Bytes:
+        """(maps, N) the raster as `pyramid.tiled` lays it out, made when first asked for."""
+        return tiled(self.raster)
 
     @cached_property
     def paint(self) -> tuple[Bytes, NDArray[np.int64]]:

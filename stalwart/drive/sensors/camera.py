@@ -152,13 +152,13 @@ def eyes(
 def bundles(scene: Scene) -> tuple[Boxes, Land]:
     """The scene's arrays as the kernels take them."""
     ground = scene.ground
-    maps, tall, wide = ground.raster.shape
+    _, tall, wide = ground.raster.shape
     boxes = Boxes(
         scene.x_m, scene.y_m, scene.z0_m, scene.yaw_rad, scene.length_m, scene.width_m, scene.height_m, scene.kind,
         scene.instance, scene.skin, scene.tint, scene.alive,
     )  # fmt: skip
     land = Land(
-        ground.raster.reshape(maps, -1), np.array([tall, wide]), ground.origin_m, *ground.paint, scene.map_of_world,
+        ground.tiles, np.array([tall, wide]), ground.origin_m, *ground.paint, scene.map_of_world,
         scene.style, scene.sun_azimuth_rad, styles.table(),
     )  # fmt: skip
     return boxes, land

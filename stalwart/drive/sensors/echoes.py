@@ -12,6 +12,7 @@ from stalwart.drive.compiled import Array, Real, Whole, free_kernel, leaf
 from stalwart.drive.sensors import cast
 from stalwart.drive.sensors.cast import COSINE, EYE_X, EYE_Y, HALF_LENGTH, HALF_WIDTH, SINE
 from stalwart.drive.sensors.records import Boxes, Land, Rays
+from stalwart.drive.sensors.surface import in_tiles
 
 FAINTEST = 0.1
 """The reflectivity that is just seen at the greatest range in clear air, when it is met squarely."""
@@ -77,7 +78,11 @@ def listen(
             elif what != cast.SKY:
                 x, y = base[0] + rate[0, u] * away, base[1] + rate[1, u] * away
                 inside = (x >= 0) & (y >= 0) & (x < shape[1]) & (y < shape[0])
-                meets = int(raster[map_, np.int64(y) * shape[1] + np.int64(x)]) if inside else 1
+                meets = (
+                    int(raster[map_, in_tiles(np.int32(y), np.int32(x), np.int32((shape[1] + 7) >> 3))])
+                    if inside
+                    else 1
+                )
             far = away * longer
             dice = mixed(key + (v * np.uint64(width) + u) * _GOLDEN)
             more = mixed(dice)

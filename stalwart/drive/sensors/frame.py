@@ -103,14 +103,14 @@ def aim(
 @leaf
 def colour_rows(
     view: Whole, camera: Whole, map_: Whole, snow: Whole, per_metre: Real, eye_z: Real, style: Array, slope_step: Real,
-    column_step: Real, bits: Whole, rgb: Array, depth: Array, kind: Array, instance: Array, index: Array,
-    gain_out: Array, bias_out: Array, raster: Array, shape: Array, paint: Array, paint_table: Array, slopes: Array,
-    columns: Array, beams: Array, ground_layers: Array, bank: Array, code: Array, walls: Array, faces: Array,
-    gains: Array, biases: Array, slots: Array, wear: Array, numbers: Array, tints: Array, texel: Array, gain: Array,
-    bias: Array, gain_16: Array, bias_16: Array, texel_bytes: Array, gain_parts: Array, bias_parts: Array,
-    packed: Array, packed_bytes: Array, lit: Array, lit_16: Array, shaded: Array, shaded_16: Array, haze: Array,
-    haze_16: Array, veil: Array, reflected: Array, sky: Array, rate: Array, base: Array, places: Array, taps: Array,
-    textures: Array,
+    column_step: Real, bits: Whole, rgb: Array, depth: Array, kind: Array, instance: Array, index: Array, gain_out:
+    Array, bias_out: Array, raster: Array, shape: Array, paint: Array, paint_table: Array, slopes: Array, columns:
+    Array, beams: Array, ground_layers: Array, bank: Array, code: Array, walls: Array, faces: Array, gains: Array,
+    biases: Array, slots: Array, wear: Array, numbers: Array, tints: Array, texel: Array, gain: Array, bias: Array,
+    gain_16: Array, bias_16: Array, texel_bytes: Array, gain_parts: Array, bias_parts: Array, packed: Array,
+    packed_bytes: Array, lit: Array, lit_16: Array, shaded: Array, shaded_16: Array, haze: Array, haze_16: Array, veil:
+    Array, reflected: Array, sky: Array, rate: Array, base: Array, values: Array, shares: Array, places: Array, taps:
+    Array, textures: Array,
 ) -> None:  # fmt: skip
     """All rows of one view, a strip at a time. Arrays come one by one: each that is taken from a bundle is counted."""
     height, width = code.shape
@@ -142,8 +142,8 @@ def colour_rows(
                 shading.lamps_on_ground(lit_16, shaded_16, r, style, away, keep, beams, camera)
         if above < rows:
             pixels.see_ground(
-                texel, gain, bias, above, rows, top, code, kind, instance, index, view, lit, shaded,
-                step, haze, places, taps, textures, raster, paint, map_, ground_layers, snow, bank, bits,
+                texel, gain, bias, above, rows, top, code, kind, instance, index, view, lit, shaded, step, haze, values,
+                shares, places, taps, textures, raster, paint, map_, ground_layers, snow, bank, bits,
             )  # fmt: skip
         pixels.see_boxes(
             texel, gain, bias, gain_16, bias_16, top, rows, code, kind, instance, index, depth, view, walls, faces,
@@ -187,7 +187,8 @@ def see_views(
             land.paint_table, rays.slopes, rays.columns, rays.beams, dress.ground, dress.bank, s.code, s.walls, s.faces,
             s.gains, s.biases, s.slots, s.wear, s.numbers, s.tints, t.texel, t.gain, t.bias, t.gain_16, t.bias_16,
             t.texel_bytes, t.gain_parts, t.bias_parts, t.packed, t.packed_bytes, t.lit, t.lit_16, t.shaded, t.shaded_16,
-            t.haze, t.haze_16, s.veil, t.reflected, t.sky, t.rate, t.base, t.places, t.taps, t.textures,
+            t.haze, t.haze_16, s.veil, t.reflected, t.sky, t.rate, t.base, t.values, t.shares, t.places, t.taps,
+            t.textures,
         )  # fmt: skip
 
 

@@ -57,10 +57,11 @@ def mix(base: Whole, paint: Whole, share: Whole) -> Whole:
 @leaf
 def see_ground(
     texel: Array, gain: Array, bias: Array, first: Whole, rows: Whole, top: Whole, code: Array, kind: Array, instance:
-    Array, index: Array, view: Whole, lit: Array, shaded: Array, step: Whole, haze: Array, places: Array, taps: Array,
-    textures: Array, raster: Array, paint: Array, map_: Whole, layers: Array, snow: Whole, bank: Array, bits: Whole,
+    Array, index: Array, view: Whole, lit: Array, shaded: Array, step: Whole, haze: Array, values: Array, shares: Array,
+    places: Array, taps: Array, textures: Array, raster: Array, paint: Array, map_: Whole, layers: Array, snow: Whole,
+    bank: Array, bits: Whole,
 ) -> None:  # fmt: skip
-    """The pixels below the horizon that no box covers, into the strip, from its row `first` on.
+    """The ground in the rows below the horizon, before the boxes, into the strip, from its row `first` on.
 
     Args:
         index: (V, H, W, 3) int32, written where it is not empty: two texels in the bank, and the paint's share.
@@ -70,30 +71,44 @@ def see_ground(
     """
     wanted = index.shape[1] > 0
     layer_bits = 2 * bits + 2
+    width = np.uint64(code.shape[1])
+    # Short loops that do nothing but fetch: many fetches are then under way at once, and few are waited for.
     for r in range(np.uint64(first), np.uint64(rows)):
         v = np.uint64(top) + r
-        for u in range(np.uint64(code.shape[1])):
-            what = code[v, u]
-            if what >= 0:
-                continue
-            place, tap_1, tap_2 = places[r, u], taps[0, r, u], taps[1, r, u]
-            value = np.int64(raster[map_, np.uint64(place)]) if place >= 0 else 1
-            paint_1 = np.int64(paint[map_, np.uint64(tap_1)]) if tap_1 >= 0 else 0
-            paint_2 = np.int64(paint[map_, np.uint64(tap_2)]) if tap_2 >= 0 else 0
-            base = np.uint64(value) if value < 8 else np.uint64(2)
-            at = (np.int64(layers[snow, base]) << layer_bits) + textures[r, u]
-            pixel, above = bank[np.uint64(at)], at
-            share = ((paint_1 >> 3) + (paint_2 >> 3) + 1) >> 1
-            if share > 0:
-                colour = paint_1 & 7 if paint_1 >= paint_2 else paint_2 & 7
-                above = (np.int64(layers[snow, np.uint64(8 + colour)]) << layer_bits) + textures[r, u]
-                pixel = mix(pixel, bank[np.uint64(above)], share)
+        for u in range(width):
+            place = places[r, u]
+            value = np.int32(raster[map_, np.uint64(max(place, 0))])
+            values[u] = value if place >= 0 else np.int32(1)
+        for u in range(width):
+            tap_1, tap_2 = taps[0, r, u], taps[1, r, u]
+            paint_1, paint_2 = paint[map_, np.uint64(max(tap_1, 0))], paint[map_, np.uint64(max(tap_2, 0))]
+            paint_1, paint_2 = paint_1 if tap_1 >= 0 else np.uint8(0), paint_2 if tap_2 >= 0 else np.uint8(0)
+            colour = np.int32(max(paint_1, paint_2)) & 7
+            shares[u] = (((np.int32(paint_1) >> 3) + (np.int32(paint_2) >> 3) + 1) >> 1) << 3 | colour
+        for u in range(width):
+            base = values[u] if values[u] < 8 else np.int32(2)
+            at = (np.int64(layers[snow, np.uint64(base)]) << layer_bits) + textures[r, u]
+            texel[r, u] = bank[np.uint64(at)]
+        for u in range(width):
+            if shares[u] >> 3 > 0:
+                at = (np.int64(layers[snow, np.uint64(8 + (shares[u] & 7))]) << layer_bits) + textures[r, u]
+                texel[r, u] = mix(texel[r, u], bank[np.uint64(at)], shares[u] >> 3)
+        mist = haze[r]
+        for u in range(width):
             column = u * np.uint64(step)
-            texel[r, u], bias[r, u] = pixel, haze[r]
-            gain[r, u] = shaded[r, column] if what == SHADED else lit[r, column]
-            kind[view, v, u], instance[view, v, u] = np.uint8(value), np.uint16(0)
-            if wanted:
-                index[view, v, u, 0], index[view, v, u, 1], index[view, v, u, 2] = at, above, share
+            bright, dark = lit[r, column], shaded[r, column]
+            gain[r, u] = dark if code[v, u] == SHADED else bright
+        for u in range(width):
+            bias[r, u] = mist
+        for u in range(width):
+            kind[view, v, u] = np.uint8(values[u])
+            instance[view, v, u] = np.uint16(0)
+        if wanted:
+            for u in range(width):
+                base = values[u] if values[u] < 8 else np.int32(2)
+                index[view, v, u, 0] = (layers[snow, np.uint64(base)] << layer_bits) + textures[r, u]
+                over = layers[snow, np.uint64(8 + (shares[u] & 7))]
+                index[view, v, u, 1], index[view, v, u, 2] = (over << layer_bits) + textures[r, u], shares[u] >> 3
 
 
 @leaf

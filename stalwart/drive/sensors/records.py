@@ -35,7 +35,7 @@ class Land(NamedTuple):
     """All worlds' ground and light."""
 
     raster: Array
-    """(maps, H * W) uint8."""
+    """(maps, N) uint8, tiled."""
     shape: Array
     """(2,) int64, H and W."""
     origin: Array
@@ -140,6 +140,8 @@ class Strip(NamedTuple):
     sky: Array
     rate: Array
     base: Array
+    values: Array
+    shares: Array
     places: Array
     taps: Array
     textures: Array
@@ -168,6 +170,7 @@ def new_strip(width: Whole) -> Strip:
         texel, gain, bias, gain.view(np.uint16), bias.view(np.uint16), texel.reshape(-1).view(np.uint8),
         gain.reshape(-1).view(np.uint16), bias.reshape(-1).view(np.uint16), packed, packed.view(np.uint8), lit,
         lit.view(np.uint16), shaded, shaded.view(np.uint16), haze, haze.view(np.uint16), np.empty(3, np.float32),
-        np.empty(width, np.int32), np.empty((2, width)), np.empty(2),
-        np.empty((STRIP, width), np.int32), np.empty((2, STRIP, width), np.int32), np.empty((STRIP, width), np.int32),
+        np.empty(width, np.int32), np.empty((2, width)), np.empty(2), np.empty(width, np.int32), np.empty(width,
+        np.int32), np.empty((STRIP, width), np.int32), np.empty((2, STRIP, width), np.int32), np.empty((STRIP, width),
+        np.int32),
     )  # fmt: skip

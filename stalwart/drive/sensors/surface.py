@@ -16,6 +16,8 @@ import numpy as np
 from stalwart.drive.compiled import Array, Real, Whole, leaf
 from stalwart.drive.sensors.cast import COSINE, EYE_X, EYE_Y, HALF_LENGTH, HALF_WIDTH, SINE, TOP, UNDER
 
+EIGHTH, SQUARES, SEVEN = np.int32(3), np.int32(6), np.int32(7)
+
 FRONT, REAR, LEFT, RIGHT, CAP = range(5)
 """A box's faces as skins count them; roof and underside share one."""
 
@@ -130,6 +132,12 @@ def on_cap(
 
 
 @leaf
+def in_tiles(y: Whole, x: Whole, tiles: Whole) -> Whole:
+    """Where square (y, x) of a tiled raster lies, of so many tiles side by side; in int32."""
+    return ((y >> EIGHTH) * tiles + (x >> EIGHTH) << SQUARES) | ((y & SEVEN) << EIGHTH) | (x & SEVEN)
+
+
+@leaf
 def ground_row(
     places: Array,
     taps: Array,
@@ -160,28 +168,28 @@ def ground_row(
     size = 1 << bits
     begin = np.int32(2 * size - (2 * size >> texture_level))
     mask = np.int32(size - 1)
-    start, stride = np.int32(table[level, 0]), np.int32(table[level, 1])
+    start, tiles = np.int32(table[level, 0]), np.int32(table[level, 1])
     x0, y0 = base[0], base[1]
     x_0, y_0 = np.float32(base[0]), np.float32(base[1])
     scale = np.float32(per_square)
-    fine, wide_32 = np.int32(level), np.int32(wide)
+    fine, beside = np.int32(level), np.int32((wide + 7) >> 3)
     near, far, middle = np.float32(nearer), np.float32(further), np.float32(away)
     x_most, y_most = np.float32(wide), np.float32(tall)
     coarse, row_bits = np.int32(texture_level), np.int32(bits + 1)
     for u in range(np.uint64(places.shape[1])):
         x, y = x0 + rate[0, u] * away, y0 + rate[1, u] * away
         inside = (x >= 0) & (y >= 0) & (x < wide) & (y < tall)
-        index = np.int32(y) * wide_32 + np.int32(x)
+        index = np.int32(in_tiles(np.int32(y), np.int32(x), beside))
         places[r, u] = index if inside else np.int32(-1)
     for u in range(np.uint64(places.shape[1])):
         rate_x, rate_y = np.float32(rate[0, u]), np.float32(rate[1, u])
         x_1, y_1 = x_0 + rate_x * near, y_0 + rate_y * near
         in_1 = (x_1 >= 0) & (y_1 >= 0) & (x_1 < x_most) & (y_1 < y_most)
-        at_1 = start + (np.int32(y_1) >> fine) * stride + (np.int32(x_1) >> fine)
+        at_1 = np.int32(start + in_tiles(np.int32(y_1) >> fine, np.int32(x_1) >> fine, tiles))
         taps[0, r, u] = at_1 if in_1 else np.int32(-1)
         x_2, y_2 = x_0 + rate_x * far, y_0 + rate_y * far
         in_2 = (x_2 >= 0) & (y_2 >= 0) & (x_2 < x_most) & (y_2 < y_most)
-        at_2 = start + (np.int32(y_2) >> fine) * stride + (np.int32(x_2) >> fine)
+        at_2 = np.int32(start + in_tiles(np.int32(y_2) >> fine, np.int32(x_2) >> fine, tiles))
         taps[1, r, u] = at_2 if in_2 else np.int32(-1)
         column = (np.int32((x_0 + rate_x * middle) * scale) & mask) >> coarse
         row = (np.int32((y_0 + rate_y * middle) * scale) & mask) >> coarse
