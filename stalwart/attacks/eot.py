@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Attack, Goal, Threat, Verdict
+from stalwart.core.losses import raising
 from stalwart.core.queries import quiet
 from stalwart.core.rng import Noise
 from stalwart.core.stages import enter
@@ -50,6 +51,10 @@ class _Mean:
 
     def on(self, model: nn.Module) -> _Mean:
         return _Mean(self.goal.on(model), self.n, self.silent)
+
+    def raising(self, kind: str) -> _Mean | None:
+        goal = raising(self.goal, kind)
+        return None if goal is None else _Mean(goal, self.n, self.silent)
 
     def unjudged(self) -> _Mean:
         return _Mean(quiet(self.goal), self.n, silent=True)

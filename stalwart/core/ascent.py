@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stalwart.core.contracts import Goal, Threat, Verdict
 from stalwart.core.direction import Direction, Habit
+from stalwart.core.losses import raising
 from stalwart.core.queries import quiet
 from stalwart.core.rng import Noise
 
@@ -26,6 +27,10 @@ class Unstopped:
 
     def on(self, model: nn.Module) -> Unstopped:
         return Unstopped(self.goal.on(model))
+
+    def raising(self, kind: str) -> Unstopped | None:
+        goal = raising(self.goal, kind)
+        return None if goal is None else Unstopped(goal)
 
     def select(self, index: Tensor) -> Unstopped:
         return Unstopped(self.goal.select(index))

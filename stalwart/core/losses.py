@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from stalwart.core.contracts import Verdict
+from stalwart.core.contracts import Goal, Verdict
 from stalwart.core.errors import InputError
 
 
@@ -18,6 +18,13 @@ def gaps_of(verdict: Verdict, who: str) -> Tensor:
     if verdict.gaps is None:
         raise InputError(f"{who} needs a task whose goals give gaps between outcomes, as classification's do.")
     return verdict.gaps
+
+
+def raising(goal: Goal, kind: str) -> Goal | None:
+    """The same goal, which raises another of its task's losses; None of a goal that has one alone."""
+    way = getattr(goal, "raising", None)
+    found: Goal | None = None if way is None else way(kind)
+    return found
 
 
 def margin(gaps: Tensor) -> Tensor:

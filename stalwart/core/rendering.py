@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from stalwart.core.ascent import Unstopped
 from stalwart.core.contracts import Attack, Batch, Goal, Rendered, Task, Threat, Verdict
 from stalwart.core.freeze import frozen
+from stalwart.core.losses import raising
 from stalwart.core.rng import Noise
 from stalwart.core.shielding import straight_through
 
@@ -45,6 +46,10 @@ class Shown:
 
     def on(self, model: nn.Module) -> Shown:
         return replace(self, goal=self.goal.on(model))
+
+    def raising(self, kind: str) -> Shown | None:
+        goal = raising(self.goal, kind)
+        return None if goal is None else replace(self, goal=goal)
 
     def select(self, index: Tensor) -> Shown:
         noise, neutral = self.noise.select(index), self.neutral[index]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stalwart.core.contracts import Attack, Goal, Rendered, Stage, Threat, Verdict
 from stalwart.core.errors import ContractError
+from stalwart.core.losses import raising
 from stalwart.core.rendering import Shown, redrawn
 from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
@@ -221,6 +222,10 @@ class Judged:
 
     def redrawn(self, number: int) -> Judged:
         return Judged(redrawn(self.goal, number), self.ledger, self.index, self.least)
+
+    def raising(self, kind: str) -> Judged | None:
+        goal = raising(self.goal, kind)
+        return None if goal is None else Judged(goal, self.ledger, self.index, self.least)
 
     def enter(self, name: str) -> None:
         """A part of an ensemble begins (`core/stages.py`)."""

@@ -132,6 +132,12 @@ class _Goal:
     def on(self, model: nn.Module) -> _Goal:
         return _Goal(model, self.targets, self.kind, self.wanted, self.floor)
 
+    def raising(self, kind: str) -> _Goal:
+        """The same goal by another of `KINDS`; a targeted one has one loss, whatever is asked for."""
+        if kind not in KINDS:
+            raise InputError(f"semantic has no goal {kind!r}. {nearest(kind, KINDS)}")
+        return _Goal(self.model, self.targets, kind, self.wanted, self.floor)
+
     def select(self, index: Tensor) -> _Goal:
         wanted = None if self.wanted is None else self.wanted[index]
         return _Goal(self.model, self.targets[index], self.kind, wanted, self.floor)
