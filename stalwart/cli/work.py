@@ -422,12 +422,15 @@ def report(
 
 
 def demo(
+    task: Annotated[
+        str, typer.Option("--task", help="classification, on real digits; detection, semantic or instance, on shapes.")
+    ] = "classification",
     to: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of everything random.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train on real handwritten digits, attack, harden, attack again, and report. About a minute on a CPU."""
+    """Train a small net, attack, harden, attack again, and report. One to two minutes on a CPU."""
     from stalwart.run.demo import demo as runner
 
-    play(iter(runner(to, seed=seed)), as_json=as_json, quiet=quiet)
+    play(iter(runner(to, task=task, seed=seed)), as_json=as_json, quiet=quiet)

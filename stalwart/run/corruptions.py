@@ -44,7 +44,8 @@ def corruptions(
     Hendrycks and Dietterich (ICLR 2019), section 4: with a baseline f₀ the corruption error of a kind is
     CE = Σ_s E_s / Σ_s E_s(f₀) over the severities and mCE its mean over the kinds; the relative one subtracts each
     model's clean error first. Without a baseline the plain mean of all errors is given, as is usual for CIFAR-10-C, and
-    is called so. An error is one less the task's score, for classification the share of wrong answers.
+    is called so. An error is one less the task's score (`score` in the result), for classification the share of wrong
+    answers; of a dense task the screen and the report show the score itself.
 
     Args:
         path: the run folder.
@@ -105,6 +106,7 @@ def corruptions(
         "seed": seed,
         "constants": "32 pixels (CIFAR-10-C)" if min(batches.size or (0,)) < SMALL else "224 pixels (ImageNet-C)",
         "severities": list(levels),
+        "score": subject.task.score,
         "baseline": None if rival is None else str(rival.folder.path),
         **summary(errors[0], errors[1] if rival else None, chosen, levels),
         "seconds": time.perf_counter() - begun,

@@ -137,3 +137,21 @@ def test_a_damaged_result_is_left_out_of_the_report(run: Path, tmp_path: Path) -
     page = stalwart.report(folder).read_text(encoding="utf-8")
     assert "corruptions-test.json lacks its main figures" in page
     assert "Common corruptions" not in page
+
+
+def test_of_a_dense_task_the_figure_itself_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = stalwart.Training(epochs=1, batch=8, optimizer="adamw(lr=0.01)", precision="fp32")
+    data, model = "shapes('semantic', train=16, test=4, size=32)", "dense(width=8, neck=16, depth=1)"
+    for _ in stalwart.train(data, model, task="semantic()", settings=options, out=tmp_path / "a"):
+        pass
+    found = measured(tmp_path / "a", ["contrast"], [1, 5])
+    clean = next(e.values for e in stalwart.evaluate(tmp_path / "a") if e.kind == "result")["figures"]["miou"]
+    assert found["score"] == "miou"
+    assert found["clean_error"] == pytest.approx(1 - clean)
+    page = stalwart.report(tmp_path / "a").read_text(encoding="utf-8")
+    assert "mIoU by corruption and severity" in page
+    assert f"mIoU is {100 * clean:.1f}" in page
+    assert command(["corruptions", str(tmp_path / "a"), "--kind", "contrast", "--severity", "5", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "mIoU under corruption" in said
+    assert f"{100 * clean:.1f}" in said

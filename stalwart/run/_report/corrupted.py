@@ -8,7 +8,8 @@ from typing import Any
 
 from stalwart.pages import charts
 from stalwart.pages.html import Child, Html, folded, table, tag
-from stalwart.pages.numbers import count, percent
+from stalwart.pages.numbers import count, percent, spoken
+from stalwart.run._report.measures import SHARE
 from stalwart.run._report.values import items, real, share, text, whole
 
 MOST_KINDS = 40
@@ -40,6 +41,16 @@ class Corrupted:
     baseline: str
     constants: str
     kinds: tuple[Kind, ...]
+    score: str = SHARE
+    """The task's figure that an error is one less of."""
+
+    @property
+    def name(self) -> str:
+        """What is shown: the error of classification, the figure itself of a dense task."""
+        return "error" if self.score == SHARE else spoken(self.score)
+
+    def shown(self, error: float) -> float:
+        return error if self.score == SHARE else 1 - error
 
 
 def corrupted(raw: Mapping[str, Any]) -> Corrupted | None:
@@ -57,11 +68,12 @@ def corrupted(raw: Mapping[str, Any]) -> Corrupted | None:
         return None
     return Corrupted(
         text(raw, "split") or "unknown", n, levels, clean, mean, real(raw, "mce"), real(raw, "relative_mce"),
-        text(raw, "baseline"), text(raw, "constants"), tuple(kinds),
+        text(raw, "baseline"), text(raw, "constants"), tuple(kinds), text(raw, "score") or SHARE,
     )  # fmt: skip
 
 
-def spoken(name: str) -> str:
+def corruption(name: str) -> str:
+    """A corruption's name as people write it."""
     return name.replace("_", " ").replace("jpeg", "JPEG")
 
 
@@ -73,9 +85,9 @@ def body(found: Sequence[Corrupted]) -> Html:
 def _one(item: Corrupted) -> Html:
     worst = max(item.kinds, key=lambda kind: kind.error)
     said = (
-        f"On {count(item.n)} images of the {item.split} split the error is {percent(item.clean)} untouched and "
-        f"{percent(item.mean)} on average over {len(item.kinds)} common corruptions; {spoken(worst.name)} hurts most "
-        f"({percent(worst.error)})."
+        f"On {count(item.n)} images of the {item.split} split the {item.name} is {percent(item.shown(item.clean))} "
+        f"untouched and {percent(item.shown(item.mean))} on average over {len(item.kinds)} common corruptions; "
+        f"{corruption(worst.name)} hurts most ({percent(item.shown(worst.error))})."
     )
     if item.mce is not None:
         said += f" Relative to {item.baseline} the mean corruption error (mCE) is {percent(item.mce)}"
@@ -85,17 +97,19 @@ def _one(item: Corrupted) -> Html:
     about = "The corruptions are those of ImageNet-C (Hendrycks and Dietterich 2019)"
     about += f", with their constants for {item.constants}" if item.constants else ""
     about += "; frost is drawn, not photographed."
-    names = [spoken(kind.name) for kind in item.kinds]
+    names = [corruption(kind.name) for kind in item.kinds]
+    title = f"{'Error' if item.score == SHARE else item.name} by corruption and severity"
     grid = charts.grid(
-        "Error by corruption and severity", names, [str(level) for level in item.severities],
-        [kind.errors for kind in item.kinds],
+        title, names, [str(level) for level in item.severities],
+        [[item.shown(error) for error in kind.errors] for kind in item.kinds],
     )  # fmt: skip
     head: list[Child] = ["corruption", *(f"severity {level}" for level in item.severities), "mean"]
     rows: list[list[Child]] = []
     for kind in item.kinds:
-        row: list[Child] = [spoken(kind.name), *(percent(error) for error in kind.errors), percent(kind.error)]
+        row: list[Child] = [corruption(kind.name), *(percent(item.shown(error)) for error in kind.errors)]
+        row.append(percent(item.shown(kind.error)))
         rows.append([*row, percent(kind.ce) if kind.ce is not None else "–"] if item.mce is not None else row)
     if item.mce is not None:
         head.append("CE")
-    figures = folded("The figures of this chart", table(head, rows, caption="Error by corruption and severity"))
+    figures = folded("The figures of this chart", table(head, rows, caption=title))
     return tag("div", tag("p", said), tag("p", about, class_="about"), grid, figures)
