@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stalwart.core.rng import seed_of
-from stalwart.drive.compiled import kernel
+from stalwart.drive.compiled import part
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -18,7 +18,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _30, _27, _31, _40, _32 = (np.uint64(n) for n in (30, 27, 31, 40, 32))
 
 
-@kernel
+@part
 def mixed(z: Any) -> Any:
     """The splitmix64 finaliser of a uint64."""
     z = (z ^ (z >> _30)) * _MIX_1
@@ -26,7 +26,7 @@ def mixed(z: Any) -> Any:
     return z ^ (z >> _31)
 
 
-@kernel
+@part
 def uniform(key: Any, tick: int, what: int) -> Any:
     """A float32 in [0, 1): number (tick, what) of the stream of `key` (uint64)."""
     counter = (np.uint64(tick) << _32) ^ np.uint64(what)

@@ -49,6 +49,11 @@ def leaf(function: F) -> F:
     return cast(F, numba.njit(**options)(function))
 
 
+def part(function: F) -> F:
+    """A kernel that is built into its callers, so that handing it many arrays costs nothing."""
+    return cast(F, numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)(function))
+
+
 def parallel_kernel(function: F) -> F:
     """A kernel whose `numba.prange` loops are shared out among threads."""
     return cast(F, numba.njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")(function))

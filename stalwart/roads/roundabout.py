@@ -28,12 +28,12 @@ class roundabout:
     def build(self) -> RoadMap:
         random = np.random.default_rng(seed_of(self.seed, "roundabout"))
         draft = Draft()
-        radius = float(random.uniform(15, 20))
+        radius = float(random.uniform(18, 24))
         streets = []
         for k in range(self.arms):
             angle = 2 * math.pi * k / self.arms + random.uniform(-0.08, 0.08)
             reference = CentreLine(Pose(0.0, 0.0, angle).ahead(radius + 14), (line(float(random.uniform(90, 130))),))
-            streets.append(draft.street(reference, 1, 1, 3.4, 13.9, shoulder_m=0.8))
+            streets.append(draft.street(reference, 1, 1, 3.4, 13.9, shoulder_m=0.8, median_m=4.0))
         ring(draft, [street.start for street in streets], (0.0, 0.0), radius, 9.0)
         roads = draft.finish(f"roundabout(seed={self.seed}, arms={self.arms})")
         return furnish(roads, streets, random, houses=0.2, billboards=0.6, trees=4.0)

@@ -30,7 +30,12 @@ def test_a_fixed_wheel_drives_a_circle_of_the_radius_that_geometry_says(steer: f
     side = math.copysign(1, steer)
     middle = -side * radius * math.sin(slip), side * radius * math.cos(slip)
     for _ in range(400):
-        x, y, yaw, speed = (F(v) for v in move(x, y, yaw, speed, F(0), F(steer), F(CAR.wheelbase_m), F(50), F(0.1)))
+        x, y, yaw, speed = (
+            F(v)
+            for v in move(
+                x, y, yaw, F(math.cos(yaw)), F(math.sin(yaw)), speed, F(0), F(steer), F(CAR.wheelbase_m), F(50), F(0.1)
+            )
+        )
         assert math.hypot(x - middle[0], y - middle[1]) == pytest.approx(radius, rel=2e-4)
     assert yaw == pytest.approx(side * 4 * 0.1 * 400 / radius, rel=1e-4)
 
@@ -40,7 +45,9 @@ def test_a_fixed_wheel_drives_a_circle_of_the_radius_that_geometry_says(steer: f
 def test_it_stops_after_v_squared_over_2b_at_any_tick(speed: float, brake: float, dt: float) -> None:
     x, y, yaw, v = F(0), F(0), F(0), F(speed)
     while v > 0:
-        x, y, yaw, v = (F(n) for n in move(x, y, yaw, v, F(-brake), F(0), F(2.75), F(50), F(dt)))
+        x, y, yaw, v = (
+            F(n) for n in move(x, y, yaw, F(math.cos(yaw)), F(math.sin(yaw)), v, F(-brake), F(0), F(2.75), F(50), F(dt))
+        )
     assert x == pytest.approx(speed**2 / (2 * brake), rel=1e-3, abs=1e-3)
     assert y == 0
 
@@ -49,7 +56,7 @@ def test_it_stops_after_v_squared_over_2b_at_any_tick(speed: float, brake: float
 @settings(deadline=None)
 def test_it_never_leaves_the_friction_circle(speed: float, steer: float, accel: float, grip: float) -> None:
     a = asked_accel(F(accel), F(accel), F(9), F(9), F(100), F(grip), F(0.05))
-    _, _, yaw, later = move(F(0), F(0), F(0), F(speed), a, F(steer), F(2.75), F(grip), F(0.05))
+    _, _, yaw, later = move(F(0), F(0), F(0), F(1), F(0), F(speed), a, F(steer), F(2.75), F(grip), F(0.05))
     way = (speed + later) / 2 * 0.05
     aside = speed**2 * yaw / way
     assert math.hypot(aside, a) <= grip * 1.001
@@ -73,7 +80,7 @@ def test_jerk_and_steering_rate_are_limited() -> None:
 @settings(deadline=None)
 def test_steering_for_a_curvature_gives_that_curvature(curvature: float) -> None:
     steer = steer_for(F(curvature), F(2.0))
-    _, _, yaw, _ = move(F(0), F(0), F(0), F(2), F(0), F(steer), F(2.0), F(50), F(0.01))
+    _, _, yaw, _ = move(F(0), F(0), F(0), F(1), F(0), F(2), F(0), F(steer), F(2.0), F(50), F(0.01))
     assert yaw / 0.02 == pytest.approx(curvature, abs=2e-4)
 
 
@@ -115,9 +122,9 @@ def test_whose_fault_a_collision_is() -> None:
 
 def test_tables_give_the_exact_lines_to_a_millimetre() -> None:
     roads = catalog.make("crossroads(seed=2)", "roads").build()
-    tables = tables_of([catalog.make("rural()", "roads").build(), roads])
+    tables, places = tables_of([catalog.make("rural()", "roads").build(), roads])
     random = np.random.default_rng(0)
-    base = int(tables.lane_first[1])
+    base = int(places.map_n[1, 0])
     for index in random.integers(0, len(roads.lanes), 60):
         lane = roads.lanes[index]
         s = random.uniform(0, lane.line.length_m)
@@ -134,8 +141,8 @@ def test_tables_give_the_exact_lines_to_a_millimetre() -> None:
 
 
 def test_bends_are_taken_and_reached_at_a_speed_that_eases_off() -> None:
-    tables = tables_of([catalog.make("rural(seed=1)", "roads").build()])
-    rows = tables.samples[: tables.first[1]]
+    tables, _ = tables_of([catalog.make("rural(seed=1)", "roads").build()])
+    rows = tables.samples[: tables.lane_n[1, 0]]
     cap, curvature = rows[:, 5], rows[:, 4]
     assert (cap**2 * np.abs(curvature) <= 2.001).all()
     assert (np.diff(cap**2) / 2 >= -1.21).all()  # v dv/ds along samples a metre apart

@@ -12,7 +12,7 @@ from stalwart.drive.geometry.curves import wrap
 from stalwart.drive.geometry.lanes import Conflict, Control, Lane, Turn, Use
 
 _STEP_M = 0.5
-_APART_M = {Use.DRIVE: 2.8, Use.WALK: 2.0}
+_APART_M = {Use.DRIVE: 3.1, Use.WALK: 2.0}
 """Centre lines nearer than this conflict: a van's width and a little, or half of it and half a person."""
 
 _RANK = {Control.NONE: 2, Control.SIGNAL: 2, Control.YIELD: 1, Control.STOP: 1, Control.ALL_WAY_STOP: 1}

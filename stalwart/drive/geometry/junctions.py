@@ -11,6 +11,8 @@ from stalwart.drive.geometry.lanes import Area, Box, Control, Lane, Marking, Sig
 from stalwart.drive.geometry.network import SIDEWALK_M, Arm, Draft
 from stalwart.drive.scene import Class
 
+STOP_M = 3.0
+"""From the stop line to the end of the lane."""
 CROSSING_M = 3.0
 """Width of a crossing."""
 _SETBACK_M = 2.4
@@ -170,7 +172,9 @@ def _furnish(draft: Draft, arm: Arm, rule: Control, head: int) -> None:
     """Stop lines; and at the left and right of the entering lanes a pole with a signal head or a sign."""
     if rule == Control.NONE or not arm.entering:
         return
-    draft.areas.append(Area(Class.STOP_LINE, _rectangle(arm.pose, 0.1, 0.5, 0.2, arm.left_edge_m - 0.2)))
+    draft.areas.append(
+        Area(Class.STOP_LINE, _rectangle(arm.pose, STOP_M - 0.6, STOP_M - 0.2, 0.2, arm.left_edge_m - 0.2))
+    )
     faces = arm.pose.yaw_rad
     # Seen looking out the lanes that enter are on the left: their driver's right-hand kerb is at +left_edge.
     near = arm.pose.ahead(0.3, arm.left_edge_m + 0.4)

@@ -74,7 +74,8 @@ class Draft:
 
     def street(
         self, reference: CentreLine, forward: int, backward: int, width_m: float, limit_mps: float, *,
-        sidewalk: bool = False, parking: bool = False, shoulder_m: float = 0.0, major: bool = True,
+        sidewalk: bool = False, parking: bool = False, shoulder_m: float = 0.0, median_m: float = 0.0,
+        major: bool = True,
     ) -> Street:  # fmt: skip
         """Lanes on both sides of a reference line, traffic on the right; sidewalks outside, a parking strip between."""
         back = reference.reversed()
@@ -83,9 +84,9 @@ class Draft:
         for line, count, other in both:
             ids = []
             for k in range(count):
-                middle = Marking.DOUBLE_YELLOW if other else Marking.SOLID
+                middle = Marking.DOUBLE_YELLOW if other and not median_m else Marking.SOLID
                 lane = Lane(
-                    line.offset(-(k + 0.5) * width_m), width_m, limit_mps,
+                    line.offset(-median_m / 2 - (k + 0.5) * width_m), width_m, limit_mps,
                     left_marking=middle if k == 0 else Marking.NONE,
                     right_marking=Marking.SOLID if k == count - 1 else Marking.NONE,
                     shoulder_m=(PARKING_M if parking else shoulder_m) if k == count - 1 else 0.0,
@@ -94,10 +95,10 @@ class Draft:
             self.beside(ids)
             laid.append(ids)
         # On each line the double line is painted once.
-        for inner in laid[1][:1] if laid[0] else []:
+        for inner in laid[1][:1] if laid[0] and not median_m else []:
             self.change(inner, left_marking=Marking.NONE)
         strip = PARKING_M if parking else 0.0
-        edges = [count * width_m + strip for count in (forward, backward)]
+        edges = [median_m / 2 + count * width_m + strip for count in (forward, backward)]
         walks: list[list[int]] = []
         if sidewalk:
             for line, edge in ((reference, edges[0]), (back, edges[1])):

@@ -5,7 +5,6 @@ Several maps lie in one set of arrays: lanes are numbered through, so a kernel n
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.core.errors import InputError
-from stalwart.drive.compiled import kernel, single
+from stalwart.drive.compiled import part, single
 from stalwart.drive.geometry.lanes import Lane, RoadMap, Use
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
 MOST_LINKS = 6
-_SAMPLE_M = 1.0
+CAP = 5
+"""The samples' column of speeds."""
+_SAMPLE_M, _SHORTEST_SPAWN_M, _LOW_M = 1.0, 12.0, 1.8
 _ZERO, _LEAST, _HALF, _ONE, _SIX = single(0.0), single(0.3), single(0.5), single(1.0), single(6.0)
 _CURVE_MPS2 = 2.0
 """Drivers take bends at this lateral acceleration."""
@@ -30,55 +31,51 @@ _EASE_MPS2 = 1.2
 
 
 class Tables(NamedTuple):
-    """L lanes, P samples, C conflicts, M maps; what a lane has of others it names by number, −1 for none."""
+    """L lanes, P samples, C conflicts, S signals; what a lane has of others it names by number, −1 for none.
 
+    Few arrays of many columns: what a kernel is handed costs it time to compile and to call.
+    """
+
+    lane_f: Floats
+    """(L, 4) step between samples, length, width [m], speed limit [m/s]."""
+    lane_n: Ints
+    """(L, 23) see the columns' names below."""
     samples: Floats
-    """(P, 6): x, y, cos and sin of the heading, curvature, speed to drive there at most [m, 1, 1/m, m/s]."""
-    first: Ints
-    """(L + 1,) a lane's first sample; its last is the one before the next lane's first."""
-    step_m: Floats
-    """(L,) between samples."""
-    length_m: Floats
-    width_m: Floats
-    limit_mps: Floats
-    use: NDArray[np.uint8]
-    left: Ints
-    right: Ints
-    following: Ints
-    """(L, 6) successors, −1 beyond the last."""
-    leading: Ints
-    """(L, 6) predecessors."""
-    junction: Ints
-    control: NDArray[np.uint8]
-    signal: Ints
-    ends: NDArray[np.bool_]
-    """(L,) the lane stops while one beside it goes on: it must be left."""
-    conflict_first: Ints
-    """(L + 1,) where a lane's conflicts start."""
-    conflict_other: Ints
+    """(P, 6) x, y, cos and sin of the heading, curvature, speed to drive there at most [m, 1, 1/m, m/s]."""
     conflict_m: Floats
     """(C, 4) start and end along the lane, start and end along the other."""
-    conflict_yields: NDArray[np.bool_]
+    conflict_n: Ints
+    """(C, 2) the other lane, whether one gives way to it."""
     signal_s: Floats
     """(S, 4) period, start of green, green, yellow."""
-    lane_first: Ints
-    """(M + 1,) each map's first lane."""
-    spawn_first: Ints
-    """(M + 1, 2) where a map's lanes to spawn on start, for driving and for walking."""
+
+
+class Places(NamedTuple):
+    """M maps: where agents come from, and what stands there."""
+
+    map_n: Ints
+    """(M, 12) see the columns' names below."""
     spawn_lane: Ints
+    """Lanes to spawn on."""
     spawn_upto_m: Floats
     """Their lengths summed up within the map and use."""
-    entry_first: Ints
     entry_lane: Ints
-    box_first: Ints
     box_m: Floats
     """(B, 5) x, y, yaw, length, width of what stands; only what is low enough to hit."""
 
 
-X, Y, COS, SIN, CURVATURE, CAP = range(6)
+STEP_M, LANE_M, BROAD_M, LIMIT_MPS = range(4)
+FIRST, LAST, USE, LEFT, RIGHT, JUNCTION, CONTROL, SIGNAL, ENDS, CONFLICTS, CONFLICTS_END, FOLLOWING = range(12)
+LEADING = FOLLOWING + MOST_LINKS
+"""Columns of `lane_n`: first and last sample; `ENDS`: 1 where the lane stops while one beside it goes on, so that it
+must be left; its conflicts from `CONFLICTS` to before `CONFLICTS_END`; 6 successors; 6 predecessors."""
+LANES, LANES_END, DRIVES, DRIVES_END, WALKS, WALKS_END, ENTRIES, ENTRIES_END, BOXES, BOXES_END, SIGNALS, SIGNALS_END = (
+    range(12)
+)
+"""Columns of `map_n`: from where to before where a map's things stand."""
 
 
-def tables_of(maps: Sequence[RoadMap]) -> Tables:
+def tables_of(maps: Sequence[RoadMap]) -> tuple[Tables, Places]:
     """The arrays of one or more maps.
 
     Raises:
@@ -114,46 +111,30 @@ def tables_of(maps: Sequence[RoadMap]) -> Tables:
     _cap_ahead(samples, links)
 
     left, right = (
-        np.array([n + b if n >= 0 else -1 for n, b in zip(v, home, strict=True)], np.int32)
+        np.array([k + b if k >= 0 else -1 for k, b in zip(v, home, strict=True)], np.int32)
         for v in ([lane.left for lane in lanes], [lane.right for lane in lanes])
     )
     goes_on = np.array([bool(successors) for successors in links])
-    beside = [(n >= 0) & goes_on[n] for n in (left, right)]
-    spawn_first, spawn_lane, spawn_upto, entry_first, entry_lane = _spawn(lanes, offsets)
-    boxes = [[(b.x_m, b.y_m, b.yaw_rad, b.length_m, b.width_m) for b in roads.boxes if b.z0_m < 1.8] for roads in maps]
+    beside = ((left >= 0) & goes_on[left]) | ((right >= 0) & goes_on[right])
+    ends = ~goes_on & beside & np.array([lane.use == Use.DRIVE for lane in lanes])
+    first, upto = _first(samples), _first(conflicts)
     flat = [c for of_lane in conflicts for c in of_lane]
-    return Tables(
-        samples=np.concatenate(samples).astype(np.float32),
-        first=_first(samples),
-        step_m=np.array(
-            [lane.line.length_m / (len(s) - 1) for lane, s in zip(lanes, samples, strict=True)], np.float32
+    columns = (
+        first[:-1], first[1:] - 1, [lane.use for lane in lanes], left, right, [lane.junction for lane in lanes],
+        [lane.control for lane in lanes], signal_of, ends, upto[:-1], upto[1:],
+    )  # fmt: skip
+    tables = Tables(
+        lane_f=np.array(
+            [(a.line.length_m / (len(s) - 1), a.line.length_m, a.width_m, a.limit_mps)
+             for a, s in zip(lanes, samples, strict=True)], np.float32,
         ),
-        length_m=np.array([lane.line.length_m for lane in lanes], np.float32),
-        width_m=np.array([lane.width_m for lane in lanes], np.float32),
-        limit_mps=np.array([lane.limit_mps for lane in lanes], np.float32),
-        use=np.array([lane.use for lane in lanes], np.uint8),
-        left=left,
-        right=right,
-        following=_padded(links),
-        leading=_padded(before),
-        junction=np.array([lane.junction for lane in lanes], np.int32),
-        control=np.array([lane.control for lane in lanes], np.uint8),
-        signal=np.array(signal_of, np.int32),
-        ends=~goes_on & (beside[0] | beside[1]) & np.array([lane.use == Use.DRIVE for lane in lanes]),
-        conflict_first=_first(conflicts),
-        conflict_other=np.array([c[0] for c in flat], np.int32),
+        lane_n=np.column_stack([*(np.asarray(c, np.int32) for c in columns), _padded(links), _padded(before)]),
+        samples=np.concatenate(samples).astype(np.float32),
         conflict_m=np.array([c[1] for c in flat], np.float32).reshape(-1, 4),
-        conflict_yields=np.array([c[2] for c in flat], np.bool_),
+        conflict_n=np.array([(c[0], c[2]) for c in flat], np.int32).reshape(-1, 2),
         signal_s=np.array(signals, np.float32).reshape(-1, 4),
-        lane_first=np.array(offsets, np.int32),
-        spawn_first=spawn_first,
-        spawn_lane=spawn_lane,
-        spawn_upto_m=spawn_upto,
-        entry_first=entry_first,
-        entry_lane=entry_lane,
-        box_first=_first(boxes),
-        box_m=np.array([box for of_map in boxes for box in of_map], np.float32).reshape(-1, 5),
-    )
+    )  # fmt: skip
+    return tables, _places(maps, lanes, offsets)
 
 
 def _samples(lane: Lane) -> Floats:
@@ -177,28 +158,35 @@ def _cap_ahead(samples: list[Floats], links: list[list[int]]) -> None:
                 table[k, CAP] = speed
 
 
-def _spawn(lanes: list[Lane], offsets: list[int]) -> tuple[Ints, Ints, Floats, Ints, Ints]:
-    first: list[list[int]] = []
+def _places(maps: Sequence[RoadMap], lanes: list[Lane], offsets: list[int]) -> Places:
+    rows: list[list[int]] = []
     lane_of: list[int] = []
     upto: list[float] = []
-    entry_first, entry_of = [0], list[int]()
-    for start, end in itertools.pairwise(offsets):
-        row = []
+    entry_of: list[int] = []
+    boxes: list[tuple[float, ...]] = []
+    signals = 0
+    for roads, start, end in zip(maps, offsets, offsets[1:], strict=False):
+        row = [start, end]
         for use in (Use.DRIVE, Use.WALK):
             row.append(len(lane_of))
             total = 0.0
             for k in range(start, end):
-                if lanes[k].use == use and lanes[k].junction < 0 and lanes[k].line.length_m > 12:
+                if lanes[k].use == use and lanes[k].junction < 0 and lanes[k].line.length_m > _SHORTEST_SPAWN_M:
                     total += lanes[k].line.length_m
                     lane_of.append(k)
                     upto.append(total)
-        first.append(row)
-        entry_of += [k for k in range(start, end) if lanes[k].entry]
-        entry_first.append(len(entry_of))
-    first.append([len(lane_of), len(lane_of)])
-    return (
-        np.array(first, np.int32), np.array(lane_of, np.int32), np.array(upto, np.float32),
-        np.array(entry_first, np.int32), np.array(entry_of, np.int32),
+            row.append(len(lane_of))
+        low = [(b.x_m, b.y_m, b.yaw_rad, b.length_m, b.width_m) for b in roads.boxes if b.z0_m < _LOW_M]
+        for found, new in ((entry_of, [k for k in range(start, end) if lanes[k].entry]), (boxes, low)):
+            row.append(len(found))
+            found += new  # type: ignore[operator]
+            row.append(len(found))
+        row += [signals, signals + len(roads.signals)]
+        signals += len(roads.signals)
+        rows.append(row)
+    return Places(
+        np.array(rows, np.int32), np.array(lane_of, np.int32), np.array(upto, np.float32), np.array(entry_of, np.int32),
+        np.array(boxes, np.float32).reshape(-1, 5),
     )  # fmt: skip
 
 
@@ -217,15 +205,14 @@ def _padded(links: list[list[int]]) -> Ints:
     return out
 
 
-@kernel
+@part
 def pose_at(t: Tables, lane: int, s_m: float) -> tuple[float, float, float, float, float, float]:
     """x, y, cos and sin of the heading, curvature and the speed to keep at `s_m` along a lane; straight on beyond it.
 
     From the nearest sample along its circle, to the third order in at most half a metre.
     """
-    start = t.first[lane]
-    last = t.first[lane + 1] - 1
-    step = t.step_m[lane]
+    start, last = t.lane_n[lane, FIRST], t.lane_n[lane, LAST]
+    step = t.lane_f[lane, STEP_M]
     k = int(max(s_m / step, _ZERO) + _HALF)
     k = min(k, last - start)
     u = s_m - step * np.float32(k)
@@ -244,7 +231,7 @@ def pose_at(t: Tables, lane: int, s_m: float) -> tuple[float, float, float, floa
     )  # fmt: skip
 
 
-@kernel
+@part
 def project(t: Tables, lane: int, guess_m: float, x_m: float, y_m: float) -> tuple[float, float]:
     """(s, d) of a point, by one step of Newton's method from a guess that is near, such as a step ago's."""
     px, py, c, s, curvature, _ = pose_at(t, lane, guess_m)

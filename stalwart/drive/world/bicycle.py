@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 
-from stalwart.drive.compiled import kernel, single
+from stalwart.drive.compiled import part, single
 
 GRAVITY_MPS2 = single(9.81)
 _ZERO, _QUARTER, _HALF, _ONE = single(0.0), single(0.25), single(0.5), single(1.0)
-_24TH, _LEAST = single(1 / 24), single(0.05)
+_SIXTH, _12TH, _20TH, _LEAST = single(1 / 6), single(1 / 12), single(1 / 20), single(0.05)
 
 
-@kernel
+@part
 def asked_accel(
     accel: float, wanted: float, most_accel: float, most_brake: float, jerk: float, grip: float, dt: float
 ) -> float:
@@ -25,21 +25,22 @@ def asked_accel(
     return max(min(accel + change, min(most_accel, grip)), -min(most_brake, grip))
 
 
-@kernel
+@part
 def asked_steer(steer: float, wanted: float, most_steer: float, rate: float, dt: float) -> float:
     """Steering angle [rad] after its rate limit and stop."""
     change = min(max(wanted - steer, -rate * dt), rate * dt)
     return min(max(steer + change, -most_steer), most_steer)
 
 
-@kernel
+@part
 def move(
-    x: float, y: float, yaw: float, speed: float, accel: float, steer: float, wheelbase: float, grip: float, dt: float
-) -> tuple[float, float, float, float]:
+    x: float, y: float, yaw: float, cosine: float, sine: float, speed: float, accel: float, steer: float,
+    wheelbase: float, grip: float, dt: float,
+) -> tuple[float, float, float, float]:  # fmt: skip
     """x, y, yaw and speed a tick later. Speed does not fall below 0: a body that would stop does so where it stops.
 
     Where speed² × curvature and acceleration leave the friction circle (radius `grip`), the path is the widest arc that
-    the circle still allows: the body slides on, its wheels over.
+    the circle still allows: the body slides on, its wheels over. `cosine` and `sine` are the heading's.
     """
     later = speed + accel * dt
     if later < _ZERO:
@@ -55,12 +56,19 @@ def move(
     if abs(curvature) * speed * speed > aside:
         curvature = math.copysign(aside / (speed * speed), curvature)
     turn = curvature * way
-    course = yaw + math.atan(slip) + _HALF * turn
-    chord = way * (_ONE - turn * turn * _24TH)  # sin(turn / 2) / (turn / 2), to the fourth order
-    return x + chord * math.cos(course), y + chord * math.sin(course), yaw + turn, later
+    half = _HALF * turn
+    square = half * half
+    # The chord of the arc: its length, and the heading turned by slip and half of the turn, whose sine and cosine are
+    # taken to the fifth order: it is below 0.5 rad.
+    chord = way * (_ONE - square * _SIXTH)
+    sin_half = half * (_ONE - square * _SIXTH * (_ONE - square * _20TH))
+    cos_half = _ONE - square * _HALF * (_ONE - square * _12TH)
+    forward = chord * cos_slip * (cos_half - slip * sin_half)
+    left = chord * cos_slip * (slip * cos_half + sin_half)
+    return x + cosine * forward - sine * left, y + sine * forward + cosine * left, yaw + turn, later
 
 
-@kernel
+@part
 def steer_for(curvature: float, wheelbase: float) -> float:
     """The steering angle under which the middle drives a circle of that curvature: `move`'s formula solved for it."""
     k = curvature * wheelbase
