@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import stalwart.core.checks as check
+    import stalwart.drive as drive
     from stalwart.run.attack import attack as attack
     from stalwart.run.attack import attack_run as attack_run
     from stalwart.run.audit import audit as audit
@@ -44,6 +45,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "check_data": ("stalwart.run.check_data", "check_data"),
     "corruptions": ("stalwart.run.corruptions", "corruptions"),
     "detect": ("stalwart.run.detect", "detect"),
+    "drive": ("stalwart.drive", None),
     "evaluate": ("stalwart.run.evaluate", "evaluate"),
     "load": ("stalwart.store.checkpoint", "load"),
     "predict": ("stalwart.run.predict", "predict"),
@@ -64,6 +66,7 @@ __all__ = [
     "check_data",
     "corruptions",
     "detect",
+    "drive",
     "evaluate",
     "load",
     "predict",
