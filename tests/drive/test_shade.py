@@ -10,6 +10,7 @@ from worlds import random_scene
 from stalwart.core.errors import InputError
 from stalwart.drive.scene import Class, Scene
 from stalwart.drive.sensors.camera import Camera, room, see
+from stalwart.drive.sensors.locate import locate
 from stalwart.drive.sensors.shade import shade
 from stalwart.drive.sensors.skins import Look, default_look, skin
 from stalwart.drive.sensors.textures import ripmap
@@ -96,3 +97,20 @@ def test_what_cannot_be_shaded_is_refused_by_name() -> None:
         shade(frames, look.textures, {"plain": torch.zeros(3, 32, 32)})
     with pytest.raises(InputError, match=r"Got 'advert_9'. Did you mean 'advert_"):
         shade(frames, look.textures, {"advert_9": torch.zeros(3, 64, 64)})
+
+
+def test_uv_names_the_place_on_the_texture_that_was_drawn() -> None:
+    """A texture that holds its own u in red and v in green, drawn and read back."""
+    scene, look = scene_with_patches(6, 6), default_look()
+    ramp = (torch.arange(64) + 0.5) / 64
+    own = torch.stack([ramp.expand(64, 64), ramp.flip(0)[:, None].expand(64, 64), torch.zeros(64, 64)])
+    frames = see(scene, CAMERA, out=room(CAMERA, 6, affine=True))
+    face, uv = locate(scene, CAMERA, frames)
+    drawn = look.textures.replaced({"plain": own, "advert_1": own}).rips[torch.from_numpy(frames.texels[..., 0]).long()]
+    for box, wanted in ((1, 0), (2, 4)):
+        on = (frames.instance == scene.instance[:, box, None, None]) & (face == wanted)
+        assert on.sum() > 100
+        read = drawn.numpy()[on][:, :2].T
+        assert abs(read - uv.transpose(1, 0, 2, 3)[:, on]).max(1).tolist() <= [0.13, 0.13]
+    assert set(np.unique(face)) <= set(range(7))
+    assert (face[frames.kind == 0] == 6).all()

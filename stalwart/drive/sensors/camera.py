@@ -92,10 +92,6 @@ class Frames:
     """(worlds, H, W) uint8, a `Class`."""
     instance: NDArray[np.uint16]
     """(worlds, H, W) uint16, the box's `Scene.instance`; 0 on the ground and in the sky."""
-    surface: Floats | None = None
-    """(worlds, H, W, 3) float32: the face (0 front, 1 rear, 2 left, 3 right, 4 top or underside, 5 ground, 6 sky), and
-    where on it: u from left to right and v from bottom to top in [0, 1], for a top from left and from the rear; on the
-    ground x and y in m."""
     texels: NDArray[np.int32] | None = None
     """(worlds, H, W, 3) int32: two texels of the bank's rip-maps, and how many parts of 31 the second covers."""
     gain: NDArray[np.uint16] | None = None
@@ -109,15 +105,18 @@ def mount(camera: Camera) -> tuple[float, float, float, float]:
     return camera.x_m, camera.y_m, camera.z_m, math.radians(camera.yaw_deg)
 
 
-def room(camera: Camera, worlds: int, surface: bool = False, affine: bool = False) -> Frames:
-    """Frames to be written to; used again from step to step they spare the time that fresh memory takes."""
+def room(camera: Camera, worlds: int, affine: bool = False) -> Frames:
+    """Frames to be written to; used again from step to step they spare the time that fresh memory takes.
+
+    Args:
+        affine: whether to keep what colours are made of, for `shade`.
+    """
     shape = (worlds, camera.height, camera.width)
     return Frames(
         np.empty((worlds, 3, camera.height, camera.width), np.uint8),
         np.empty(shape, np.float32),
         np.empty(shape, np.uint8),
         np.empty(shape, np.uint16),
-        np.empty((*shape, 3), np.float32) if surface else None,
         np.empty((*shape, 3), np.int32) if affine else None,
         np.empty((*shape, 4), np.uint16) if affine else None,
         np.empty((*shape, 4), np.uint16) if affine else None,

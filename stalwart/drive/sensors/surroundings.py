@@ -31,15 +31,15 @@ def slabs(size: int) -> NDArray[np.float32]:
 
 GROUND: dict[str, Drawing] = {
     "grass": partial(grained, (0.33, 0.42, 0.20), 1, 0.30, 0.28),
-    "asphalt": partial(grained, (0.29, 0.29, 0.30), 2, 0.20, 0.09),
+    "asphalt": partial(grained, (0.34, 0.34, 0.35), 2, 0.09, 0.07),
     "gravel": partial(grained, (0.45, 0.41, 0.35), 3, 0.34, 0.12),
     "slabs": slabs,
-    "bay": partial(grained, (0.36, 0.36, 0.37), 4, 0.18, 0.08),
+    "bay": partial(grained, (0.36, 0.36, 0.37), 4, 0.09, 0.07),
     "concrete": partial(grained, (0.52, 0.51, 0.49), 6, 0.10, 0.10),
     "white_paint": partial(grained, (0.88, 0.88, 0.86), 7, 0.16, 0.08),
     "yellow_paint": partial(grained, (0.90, 0.72, 0.18), 8, 0.16, 0.08),
     "snow": partial(grained, (0.91, 0.93, 0.96), 9, 0.05, 0.06),
-    "slush": partial(grained, (0.56, 0.57, 0.60), 10, 0.20, 0.26),
+    "slush": partial(grained, (0.56, 0.57, 0.60), 10, 0.09, 0.22),
     "snowy_paint": partial(grained, (0.86, 0.88, 0.90), 11, 0.10, 0.08),
     "snowy_yellow": partial(grained, (0.86, 0.78, 0.50), 12, 0.10, 0.08),
 }
