@@ -430,7 +430,7 @@ def demo(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a small net, attack, harden, attack again, and report. One to two minutes on a CPU."""
+    """Train a small net, attack, harden, attack again, and report. A minute to a few on a CPU."""
     from stalwart.run.demo import demo as runner
 
     play(iter(runner(to, task=task, seed=seed)), as_json=as_json, quiet=quiet)
