@@ -2,7 +2,7 @@
 
     python benchmarks/drive_traffic.py [--threads 2] [--seconds 3]
 
-An agent-step is one body decided for, moved, tracked along its lanes and watched for collisions for a tenth of a second.
+An agent-step is one body decided for, moved and tracked along its lanes for a tenth of a second.
 Wall seconds and CPU seconds are both given: on a machine that others use, CPU seconds say more.
 """
 

@@ -50,8 +50,9 @@ def leaf(function: F) -> F:
 
 
 def part(function: F) -> F:
-    """A kernel that is built into its callers, so that handing it many arrays costs nothing."""
-    return cast(F, numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)(function))
+    """A leaf that is built into its callers, so that handing it many arrays costs nothing."""
+    options: dict[str, Any] = {"cache": True, "fastmath": FAST, "error_model": "numpy", "_nrt": False}
+    return cast(F, numba.njit(**options, forceinline=True)(function))
 
 
 def parallel_kernel(function: F) -> F:

@@ -216,18 +216,19 @@ def pose_at(t: Tables, lane: int, s_m: float) -> tuple[float, float, float, floa
     k = int(max(s_m / step, _ZERO) + _HALF)
     k = min(k, last - start)
     u = s_m - step * np.float32(k)
-    row = t.samples[start + k]
-    curvature = row[4]
+    k += start
+    curvature = t.samples[k, 4]
     if u > step or u < -step:  # beyond an end
         curvature = _ZERO
     turn = u * curvature
     forward = u * (_ONE - turn * turn / _SIX)
     aside = u * turn * _HALF
-    c, s = row[2], row[3]
+    c, s = t.samples[k, 2], t.samples[k, 3]
     flat = _ONE - turn * turn * _HALF
     return (
-        row[0] + c * forward - s * aside, row[1] + s * forward + c * aside, c * flat - s * turn, s * flat + c * turn,
-        row[4], row[5],
+        t.samples[k, 0] + c * forward - s * aside, t.samples[k, 1] + s * forward + c * aside,
+        c * flat - s * turn, s * flat + c * turn,
+        t.samples[k, 4], t.samples[k, 5],
     )  # fmt: skip
 
 

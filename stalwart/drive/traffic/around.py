@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stalwart.drive.compiled import kernel, part, single
+from stalwart.drive.compiled import part, single
 from stalwart.drive.geometry.tables import ENDS, FOLLOWING, JUNCTION, LANE_M, LEADING, MOST_LINKS, Tables
 from stalwart.drive.scene import Class
 from stalwart.drive.world.state import (
@@ -95,7 +95,7 @@ def leader(
     return FAR, _ZERO, -1
 
 
-@kernel
+@part
 def follower(
     t: Tables, f: Floats, n: Ints, a: int, lane: int, s: float, base: int, head: Links, link: Links
 ) -> tuple[float, int]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from stalwart.drive.chance import uniform
-from stalwart.drive.compiled import kernel, part, single
+from stalwart.drive.compiled import part, single
 from stalwart.drive.geometry.lanes import Control
 from stalwart.drive.geometry.tables import (
     BROAD_M,
@@ -88,7 +88,6 @@ def decide(
     head: Links, link: Links, cosine: Floats, sine: Floats,
 ) -> None:  # fmt: skip
     """Write the acceleration and steering angle that agent `a` of world `i` wants."""
-    mine = traits[a]
     speed, lane, s = f[SPEED_MPS, a], n[LANE, a], f[S_M, a]
     walks = n[KIND, a] == _WALKER
     _, _, c, sn, curvature, cap = pose_at(t, lane, s + speed * _LOOK_S)
@@ -96,20 +95,25 @@ def decide(
     wheelbase = LIMITS[n[KIND, a] - FIRST_KIND, WHEELBASE]
     f[WANTED_STEER_RAD, a] = _steering(f, a, c, sn, curvature, walks, tangent, wheelbase, cosine, sine)
     key, tick = z[KEY], z[TICK]
-    if mine[DISTRACTED] > _ZERO and uniform(key, tick // _BURST, a * 64 + 40) < mine[DISTRACTED]:
-        f[WANTED_ACCEL_MPS2, a] = min(f[ACCEL_MPS2, a], mine[ACCEL_MPS2])  # foot where it was, eyes elsewhere
+    if traits[a, DISTRACTED] > _ZERO and uniform(key, tick // _BURST, a * 64 + 40) < traits[a, DISTRACTED]:
+        f[WANTED_ACCEL_MPS2, a] = min(f[ACCEL_MPS2, a], traits[a, ACCEL_MPS2])  # foot where it was, eyes elsewhere
         return
     then = n[NEXT_LANE, a]
     if then >= 0:  # a bend to come, which only those who turn into it slow down for
         bend = t.samples[t.lane_n[then, FIRST], CAP]
         cap = min(cap, math.sqrt(bend * bend + _TWO * _EASE_MPS2 * max(t.lane_f[lane, LANE_M] - s, _ZERO)))
-    desired = cap * mine[DESIRE]
+    desired = cap * traits[a, DESIRE]
     if n[KIND, a] == _CYCLIST:
         desired = min(desired, _CYCLIST_MPS)
     if walks:
         desired = min(desired, _WALK_MPS)
     reach = speed * (_TWO + speed * _HALF * _HALF) + _TEN
-    headway, accel, brake, standing = mine[HEADWAY_S], mine[ACCEL_MPS2], mine[BRAKE_MPS2], mine[GAP_M]
+    headway, accel, brake, standing = (
+        traits[a, HEADWAY_S],
+        traits[a, ACCEL_MPS2],
+        traits[a, BRAKE_MPS2],
+        traits[a, GAP_M],
+    )
     gap, ahead = FAR, _ZERO
     if not walks:
         gap, ahead, _ = leader(t, f, n, a, lane, s, n[NEXT_LANE, a], n[AFTER_LANE, a], reach * _TWO, base, head, link)
@@ -122,8 +126,8 @@ def decide(
     if stop < FAR:
         # IDM stands `standing` before what it follows: a stop line may be come nearer to.
         wanted = min(wanted, idm(speed, desired, stop + standing * _SIXTH, _ZERO, _HALF, accel, brake, standing))
-    if mine[HARD_BRAKES_PER_S] > _ZERO:
-        chance = mine[HARD_BRAKES_PER_S] * dt * np.float32(_BURST)
+    if traits[a, HARD_BRAKES_PER_S] > _ZERO:
+        chance = traits[a, HARD_BRAKES_PER_S] * dt * np.float32(_BURST)
         if uniform(key, tick // _BURST, a * 64 + 41) < chance:
             wanted = min(wanted, _SUDDEN_MPS2)
     f[WANTED_ACCEL_MPS2, a] = wanted
@@ -163,7 +167,7 @@ def choose_next(t: Tables, f: Floats, n: Ints, z: Words, a: int, lane: int, salt
     return chosen
 
 
-@kernel
+@part
 def plan(t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int) -> None:
     """Choose where to go on from the lane that the agent has just come to."""
     n[NEXT_LANE, a] = choose_next(t, f, n, z, a, n[LANE, a], 42)
@@ -173,7 +177,7 @@ def plan(t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int) -> Non
     show(t, f, n, z, traits, a)
 
 
-@kernel
+@part
 def show(t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int) -> None:
     """Signal the next lane; some signal another one."""
     n[SHOWN_LANE, a] = n[NEXT_LANE, a]
@@ -194,20 +198,24 @@ def note_standing(t: Tables, f: Floats, n: Ints, a: int, dt: float) -> None:
         f[WAITED_S, a] = _ZERO
 
 
-@kernel
+@part
 def change_lanes(
     t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int, base: int, head: Links, link: Links
 ) -> None:
     """MOBIL on either side. A lane that ends must be left, the more urgently the nearer its end."""
     lane, s, length = n[LANE, a], f[S_M, a], f[LENGTH_M, a]
-    mine = traits[a]
     must = t.lane_n[lane, ENDS]
     togo = t.lane_f[lane, LANE_M] - s
     if abs(f[D_M, a] - f[TARGET_D_M, a]) > _SETTLED_M or (not must and togo < _BEND_M):
         return
     speed = f[SPEED_MPS, a]
-    desired = min(t.lane_f[lane, LIMIT_MPS], pose_cap(t, lane, s)) * mine[DESIRE]
-    headway, accel, brake, standing = mine[HEADWAY_S], mine[ACCEL_MPS2], mine[BRAKE_MPS2], mine[GAP_M]
+    desired = min(t.lane_f[lane, LIMIT_MPS], pose_cap(t, lane, s)) * traits[a, DESIRE]
+    headway, accel, brake, standing = (
+        traits[a, HEADWAY_S],
+        traits[a, ACCEL_MPS2],
+        traits[a, BRAKE_MPS2],
+        traits[a, GAP_M],
+    )
     reach = _END_M
     gap, ahead, _ = leader(t, f, n, a, lane, s, n[NEXT_LANE, a], n[AFTER_LANE, a], reach, base, head, link)
     now = idm(speed, desired, gap, ahead, headway, accel, brake, standing)
@@ -232,9 +240,11 @@ def change_lanes(
             new_now = _follow(t, f, n, traits, new, rear + length + room, faster)
             new_then = _follow(t, f, n, traits, new, rear, speed)
         urgent = must and togo < reach + speed * _TEN
-        threshold = _FORCED if urgent else mine[THRESHOLD_MPS2]
-        safe = max(mine[SAFE_BRAKE_MPS2], _FORCED_BRAKE) if urgent and togo < _BEND_M else mine[SAFE_BRAKE_MPS2]
-        if change_pays(now, mine_then, new_now, new_then, old_now, old_then, mine[POLITENESS], threshold, safe):
+        threshold = _FORCED if urgent else traits[a, THRESHOLD_MPS2]
+        safe = (
+            max(traits[a, SAFE_BRAKE_MPS2], _FORCED_BRAKE) if urgent and togo < _BEND_M else traits[a, SAFE_BRAKE_MPS2]
+        )
+        if change_pays(now, mine_then, new_now, new_then, old_now, old_then, traits[a, POLITENESS], threshold, safe):
             shift = (t.lane_f[lane, BROAD_M] + t.lane_f[other, BROAD_M]) * _HALF
             n[LANE, a], f[S_M, a] = other, there
             f[D_M, a] += -shift if side == 0 else shift
@@ -250,14 +260,20 @@ def pose_cap(t: Tables, lane: int, s: float) -> float:
 
 @part
 def _follow(t: Tables, f: Floats, n: Ints, traits: Floats, j: int, gap: float, speed: float) -> float:
-    theirs = traits[j]
-    desired = pose_cap(t, n[LANE, j], f[S_M, j]) * theirs[DESIRE]
+    desired = pose_cap(t, n[LANE, j], f[S_M, j]) * traits[j, DESIRE]
     return idm(
-        f[SPEED_MPS, j], desired, gap, speed, theirs[HEADWAY_S], theirs[ACCEL_MPS2], theirs[BRAKE_MPS2], theirs[GAP_M]
+        f[SPEED_MPS, j],
+        desired,
+        gap,
+        speed,
+        traits[j, HEADWAY_S],
+        traits[j, ACCEL_MPS2],
+        traits[j, BRAKE_MPS2],
+        traits[j, GAP_M],
     )
 
 
-@kernel
+@part
 def jaywalk(t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int, every: float) -> None:
     """Now and then a walker on a sidewalk sets out across the road to the one on the other side, without looking."""
     lane = n[LANE, a]

@@ -101,7 +101,7 @@ def advance(
         _one(t, p, floats[i], ints[i], words[i], routes[i], traits[i], grip[i], crowd, walkers, dt)
 
 
-@part
+@kernel
 def _one(
     t: Tables, p: Places, f: Floats, n: Ints, z: Words, route: Ints, traits: Floats, grip: float, crowd: Crowd,
     walkers: int, dt: float,
@@ -153,13 +153,20 @@ def clock(z: Words, dt: float) -> float:
 
 @part
 def _move(f: Floats, n: Ints, a: int, cosine: float, sine: float, grip: float, dt: float) -> None:
-    row = LIMITS[n[KIND, a] - FIRST_KIND]
+    kind = n[KIND, a] - FIRST_KIND
     accel = asked_accel(
-        f[ACCEL_MPS2, a], f[WANTED_ACCEL_MPS2, a], row[MOST_ACCEL], row[MOST_BRAKE], row[JERK], grip, dt
+        f[ACCEL_MPS2, a],
+        f[WANTED_ACCEL_MPS2, a],
+        LIMITS[kind, MOST_ACCEL],
+        LIMITS[kind, MOST_BRAKE],
+        LIMITS[kind, JERK],
+        grip,
+        dt,
     )
-    steer = asked_steer(f[STEER_RAD, a], f[WANTED_STEER_RAD, a], row[MOST_STEER], row[STEER_RATE], dt)
+    steer = asked_steer(f[STEER_RAD, a], f[WANTED_STEER_RAD, a], LIMITS[kind, MOST_STEER], LIMITS[kind, STEER_RATE], dt)
     x, y, yaw, speed = move(
-        f[X_M, a], f[Y_M, a], f[YAW_RAD, a], cosine, sine, f[SPEED_MPS, a], accel, steer, row[WHEELBASE], grip, dt
+        f[X_M, a], f[Y_M, a], f[YAW_RAD, a], cosine, sine, f[SPEED_MPS, a], accel, steer,
+        LIMITS[kind, WHEELBASE], grip, dt,
     )  # fmt: skip
     if speed == _ZERO and accel < _ZERO:
         accel = _ZERO
@@ -190,7 +197,7 @@ def _track(t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int, dt: 
         n[ALIVE, a] = 0  # stuck: towed away
 
 
-@kernel
+@part
 def track_ego(t: Tables, f: Floats, n: Ints, route: Ints, e: int) -> None:
     """Which lane a driver from outside is in, for others to see, and how far along its route."""
     lane = n[LANE, e]
@@ -229,7 +236,7 @@ def track_ego(t: Tables, f: Floats, n: Ints, route: Ints, e: int) -> None:
     _intend(t, n, route, e)
 
 
-@kernel
+@part
 def _intend(t: Tables, n: Ints, route: Ints, e: int) -> None:
     """The lanes that others take a driver from outside to go to: its route's where it is on it, else any."""
     lane, at, count = n[LANE, e], n[ROUTE_AT, e], route.shape[1]
@@ -260,11 +267,10 @@ def _touch(t: Tables, p: Places, f: Floats, n: Ints, e: int, m: int) -> None:
             n[FAULT, e] = at_fault(how, f[D_M, e], t.lane_f[n[LANE, e], BROAD_M], width)
             return
     for b in range(p.map_n[m, BOXES], p.map_n[m, BOXES_END]):
-        box = p.box_m[b]
-        dx, dy = box[0] - x, box[1] - y
-        reach = _HALF * (length + width + box[3] + box[4])
+        dx, dy = p.box_m[b, 0] - x, p.box_m[b, 1] - y
+        reach = _HALF * (length + width + p.box_m[b, 3] + p.box_m[b, 4])
         if dx * dx + dy * dy < reach * reach and overlap(
-            x, y, yaw, length, width, box[0], box[1], box[2], box[3], box[4]
+            x, y, yaw, length, width, p.box_m[b, 0], p.box_m[b, 1], p.box_m[b, 2], p.box_m[b, 3], p.box_m[b, 4]
         ):
             n[HIT, e] = f.shape[1] + b - p.map_n[m, BOXES]
             n[FAULT, e] = 1
