@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from stalwart.core import rendering
-from stalwart.core.contracts import Attack, Info, Rendered, Task, Threat
+from stalwart.core.ascent import Unstopped
+from stalwart.core.contracts import Attack, Info, Metric, Rendered, Task, Threat
 from stalwart.core.freeze import frozen
 from stalwart.core.rng import Noise
 from stalwart.feed.batches import Batches
@@ -33,10 +34,8 @@ def validate(
                 with autocast:
                     prediction = task.predict(model, batch.images)
                 metric.update(prediction, batch.targets)
-    if world.size > 1:
-        mine, metric = metric.state(), task.metric(info)
-        metric.merge(world.gather(mine))
-    figures = {f"val_{name}": value for name, value in metric.compute().items() if isinstance(value, float)}
+    found = _of_all(metric, task, info, world)
+    figures = {f"val_{name}": value for name, value in found.items() if isinstance(value, float)}
     loss = figures.pop("val_nll", None)
     return {**figures, "val_loss": _mean_loss(model, task, batches, world) if loss is None else loss}
 
@@ -53,27 +52,45 @@ def _mean_loss(model: nn.Module, task: Task, batches: Batches, world: World) -> 
 
 
 def robust(
-    model: nn.Module, task: Task, batches: Batches, attack: Attack, threat: Threat | Rendered, seed: int, world: World
+    model: nn.Module,
+    task: Task,
+    batches: Batches,
+    info: Info,
+    attack: Attack,
+    threat: Threat | Rendered,
+    seed: int,
+    world: World,
 ) -> float:
-    """The share of images at which the attack does not reach its goal, over all processes.
+    """The task's score on attacked validation images, over all processes; for classes, the share that stays right.
 
-    Quicker than the judge's verdict, and never below it: no rounding, one look at where the attack ended.
+    Quicker than the judge's verdict, and never below it: no rounding, one look at where the attack ended. Where an
+    image can be spoiled more or less (`Verdict.harm`), the attack takes all its steps.
     """
-    held = torch.zeros(2, device=batches.device)  # those that held, and all
+    metric = task.metric(info)
+    graded: bool | None = None
     with frozen(model):
         for batch in batches.epoch(0):
             if not len(batch.images):
                 continue
             goal = task.goal(model, batch.targets)
-            worst = rendering.worst(attack, batch.images, goal, threat, Noise.of_images(batch.images, seed))
+            if graded is None:
+                with torch.no_grad():
+                    one = torch.zeros(1, dtype=torch.int64, device=batch.images.device)
+                    graded = goal.select(one)(batch.images[:1]).harm is not None
+            aim = Unstopped(goal) if graded else goal
+            worst = rendering.worst(attack, batch.images, aim, threat, Noise.of_images(batch.images, seed))
             with torch.no_grad():
                 worst = worst if isinstance(threat, Rendered) else threat.project(worst, batch.images)
-                reached = goal(worst).reached
-            assert reached is not None
-            held[0] += (~reached).sum()
-            held[1] += len(reached)
-    world.sum_(held)
-    return float(held[0] / held[1].clamp_min(1))
+                metric.update(task.predict(model, worst), batch.targets)
+    return float(_of_all(metric, task, info, world)[task.score])
+
+
+def _of_all(metric: Metric, task: Task, info: Info, world: World) -> dict[str, Any]:
+    """The metric's figures, of what all processes saw."""
+    if world.size > 1:
+        mine, metric = metric.state(), task.metric(info)
+        metric.merge(world.gather(mine))
+    return metric.compute()
 
 
 def watched(objective: Any) -> tuple[Attack, Threat | Rendered] | None:

@@ -260,7 +260,7 @@ class _Run:
                 score = figures[f"val_{name}"]
             watch = watched(self.objective)
             if watching is not None and watch is not None:
-                score = robust(model, self.task, watching, *watch, self.settings.seed, self.world)
+                score = robust(model, self.task, watching, self.info, *watch, self.settings.seed, self.world)
                 figures[f"robust_{name}"] = score
                 progress.course.append(self._seen(figures, watching.count))
                 warning = remark(progress.course)
