@@ -39,8 +39,8 @@ class Plan:
     """Shares of each threat's ε."""
     audited: int
     """Images that each figure under attack is audited on; 0: none."""
-    checkpoint: str = "best"
-    """Which of the two models of a run is measured."""
+    schedule: str = "cosine()"
+    augments: tuple[str, ...] = ()
 
     @property
     def objectives(self) -> dict[str, str]:
@@ -58,11 +58,11 @@ def _dense(task: str, data: str, epochs: int) -> Plan:
         hardening="adversarial(attack=pgd(steps=2, step=0.7), threat=linf(8/255))",
         epochs=epochs,
         batch=8,
-        optimizer="adamw(lr=0.01)",
+        optimizer="muon(lr=0.05, bias_lr=0.05, head_lr=0.05)",
         radii=(0.25, 0.5, 1.0),
         audited=0,
-        # The trainer chooses the best by the share of images that hold the task's bound, which few do so early.
-        checkpoint="last",
+        schedule="triangle(peak=0.1)",
+        augments=("flip()",),
     )
 
 
@@ -82,9 +82,9 @@ PLANS = {
         radii=(0.25, 0.5, 0.75, 1.0),
         audited=60,
     ),
-    "detection": _dense("detection()", "shapes(train=200, test=40, size=48, most=2)", 12),
-    "semantic": _dense("semantic()", "shapes('semantic', train=200, test=40, size=48, most=2)", 12),
-    "instance": _dense("instance()", "shapes(train=200, test=40, size=48, most=2)", 12),
+    "detection": _dense("detection()", "shapes(train=320, test=40, size=48, most=2)", 10),
+    "semantic": _dense("semantic()", "shapes('semantic', train=320, test=40, size=48, most=2)", 10),
+    "instance": _dense("instance()", "shapes(train=320, test=40, size=48, most=2)", 10),
 }
 
 MARK = "demo.json"
@@ -112,8 +112,14 @@ def demo(out: str | Path = "runs/demo", *, task: str = "classification", seed: i
     runs = {name: out / name for name in plan.objectives}
     _clear(out, list(runs.values()))
     atomic.write_json(out / MARK, {"format": 1, "seed": seed})
-    optimizer = catalog.make(plan.optimizer, "optimizers")
-    settings = Training(epochs=plan.epochs, batch=plan.batch, optimizer=optimizer, seed=seed)
+    settings = Training(
+        epochs=plan.epochs,
+        batch=plan.batch,
+        optimizer=catalog.make(plan.optimizer, "optimizers"),
+        schedule=catalog.make(plan.schedule, "schedules"),
+        augments=tuple(catalog.make(name, "augments") for name in plan.augments),
+        seed=seed,
+    )
     for name, objective in plan.objectives.items():
         yield Event("note", {"message": f"training the {name} net"})
         yield from _of(
@@ -121,14 +127,13 @@ def demo(out: str | Path = "runs/demo", *, task: str = "classification", seed: i
         )
     for name, run in runs.items():
         yield Event("note", {"message": f"measuring and attacking the {name} net"})
-        yield from _of(name, evaluate(run, checkpoint=plan.checkpoint))
+        yield from _of(name, evaluate(run))
         yield from _of(
             name,
             attack_run(
                 run,
                 [plan.attack],
                 plan.threats,
-                checkpoint=plan.checkpoint,
                 radii=plan.radii,
                 audit=plan.audited,
                 seed=seed,

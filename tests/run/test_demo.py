@@ -14,7 +14,7 @@ from stalwart.run import demo as module
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, plan in module.PLANS.items():
-        data = plan.data.replace("train=200, test=40, size=48", "train=16, test=4, size=32")
+        data = plan.data.replace("train=320, test=40, size=48", "train=16, test=4, size=32")
         quick = replace(plan, data=data, epochs=1, attack="pgd(steps=2)", hardening="fast(threat=linf(0.1))")
         monkeypatch.setitem(module.PLANS, name, quick)
 
