@@ -45,7 +45,8 @@ def divide(strata: Sequence[int], fraction: float, seed: int) -> tuple[list[int]
     for stratum in by_remainder:
         if spare <= 0:
             break
-        if quota[stratum] + 1 < len(members[stratum]):
+        size = len(members[stratum])
+        if quota[stratum] < size * fraction and quota[stratum] + 1 < size:
             quota[stratum] += 1
             spare -= 1
     held = sorted(position for stratum, group in members.items() for position in group[: quota[stratum]])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -66,11 +68,15 @@ def test_it_asks_for_no_gradient_and_finds_what_queries_can(threat: str) -> None
 def test_it_is_as_strong_as_a_peer_at_equal_queries(threat: str, norm: str, epsilon: float) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     model, x, y = problem(width=10)  # the peer fails on images that are not square
-    ours = stalwart.attack(model, x, y, "square(queries=400)", threat, bits=None)
-    peer = torchattacks.Square(model, norm=norm, eps=epsilon, n_queries=400, seed=0)(x, y)
-    with torch.no_grad():
-        left = float((model(peer).argmax(1) == y).float().mean())
-    assert ours.robust_accuracy <= left + 0.03
+    ours, left = 0.0, 0.0
+    for seed in range(3):  # one run differs from the next by some points, the peer's with the state of random, too
+        ours += stalwart.attack(model, x, y, "square(queries=400)", threat, bits=None, seed=seed).robust_accuracy / 3
+        random.seed(seed)
+        np.random.seed(seed)
+        peer = torchattacks.Square(model, norm=norm, eps=epsilon, n_queries=400, seed=seed)(x, y)
+        with torch.no_grad():
+            left += float((model(peer).argmax(1) == y).float().mean()) / 3
+    assert ours <= left + 0.03
 
 
 @pytest.mark.parametrize("threat", ["linf(0.03)", "l2(0.5)", "l1(6)"])
