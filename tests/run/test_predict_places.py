@@ -80,9 +80,12 @@ def test_a_map_comes_back_whole(own: tuple[int, int], size: tuple[int, int]) -> 
 
 
 def saved(folder: Path, task: str, spelled: str) -> Path:
-    """A checkpoint of a model with drawn weights."""
+    """A checkpoint of a model with drawn weights, sure enough of its scores that no two of them nearly tie."""
     torch.manual_seed(3)
     model = catalog.make("dense(width=4, neck=8, depth=1)", "models").build(Signature(3, 3, SIZE, task))
+    if task == "instance":
+        with torch.no_grad():
+            model.get_parameter("head.centres.out.weight")[:3] *= 3000
     card = {
         "task": spelled,
         "model": "dense(width=4, neck=8, depth=1)",
