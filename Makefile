@@ -4,6 +4,10 @@
 # is present. PYTHON=python3.12 picks an interpreter, ARGS="-k pgd" is handed to pytest.
 
 SHELL := /bin/bash
+
+# Bytecode is kept whatever the environment says: without it every process of the tests compiles PyTorch's sources anew,
+# which takes it seconds.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTHON ?=

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -20,6 +21,20 @@ Real = Any
 Whole = Any
 """An integer, likewise."""
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _start_threads() -> None:
+    """Start Numba's threads, and leave PyTorch's number of them as it was.
+
+    When its pool starts, Numba tells OpenMP to use all cores from then on, and PyTorch, which asks OpenMP, would: two
+    processes of one thread each would become two of two, four times as slow.
+    """
+    threads = torch.get_num_threads()
+    numba.get_num_threads()
+    torch.set_num_threads(threads)
+
+
+_start_threads()
 
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 """What the compiler may do with sums and products. Infinities and NaN keep their meaning."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,3 +172,25 @@ def test_chance_is_a_hash_and_nothing_else() -> None:
     assert abs(drawn.mean() - 0.5) < 0.02
     assert len(np.unique(drawn)) > 3190
     assert mixed(np.uint64(1)) != mixed(np.uint64(2))
+
+
+STARTED = """
+import numba, numpy as np, torch
+torch.set_num_threads(1)
+from stalwart.drive.compiled import parallel_kernel
+@parallel_kernel
+def add(x):
+    for i in numba.prange(len(x)):
+        x[i] += 1
+x = np.zeros(9)
+add(x)
+print(int(x.sum()), torch.get_num_threads())
+"""
+
+
+def test_numba_leaves_pytorchs_threads_alone(tmp_path: Path) -> None:
+    script = tmp_path / "started.py"
+    script.write_text(STARTED)
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["9", "1"]
