@@ -98,6 +98,8 @@ def made_up(name: str, place: Path) -> str:
             return f"tinyimagenet({str(place)!r})"
         case "shapes":
             return "shapes(train=6, test=4, size=32)"
+        case "roads":
+            return "roads(train=6, val=3, test=4, height=32, width=48, families=('crossroads',))"
         case "masks":
             make_masks(place)
             return f"masks({str(place)!r})"
