@@ -34,6 +34,7 @@ ROOMS: dict[str, Any] = {
     "optimizers": contracts.OptimizerMaker,
     "schedules": contracts.Schedule,
     "roads": contracts.Roads,
+    "scenarios": contracts.Scenario,
 }
 """Each room and the contract that its components keep."""
 

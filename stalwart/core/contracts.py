@@ -659,6 +659,19 @@ class Roads(Protocol):
         ...
 
 
+@runtime_checkable
+class Scenario(Protocol):
+    """A situation on the road, or drives among traffic, whose fields say what is swept."""
+
+    def stage(self, split: str, seed: int) -> Any:
+        """The `drive.scenarios.stage.Stage`: worlds with everyone in place; the same arguments give the same stage.
+
+        Args:
+            split: 'train' or 'test', whose maps differ.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- events and results
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stalwart.drive.env import DriveEnv as DriveEnv
     from stalwart.drive.env import DriveVectorEnv as DriveVectorEnv
+    from stalwart.drive.scores.suite import replay as replay
+    from stalwart.drive.scores.suite import score as score
     from stalwart.drive.simulation import make as make
 
-__all__ = ["DriveEnv", "DriveVectorEnv", "make"]
+__all__ = ["DriveEnv", "DriveVectorEnv", "make", "replay", "score"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from stalwart.drive.simulation import make
 
         return make
+    if name in ("score", "replay"):
+        from stalwart.drive.scores import suite
+
+        return getattr(suite, name)
     if name in ("DriveEnv", "DriveVectorEnv"):
         from stalwart.drive import env
 

@@ -128,7 +128,7 @@ def _one(
         if n[ALIVE, a]:
             _move(f, n, a, cosine[a], sine[a], grip, dt)
             if a < egos:
-                track_ego(t, f, n, route, a)
+                track_ego(t, f, n, route, a, dt)
             else:
                 _track(t, f, n, z, traits, a, dt)
     for a in range(max(agents - walkers, egos), agents):
@@ -198,9 +198,9 @@ def _track(t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int, dt: 
 
 
 @part
-def track_ego(t: Tables, f: Floats, n: Ints, route: Ints, e: int) -> None:
+def track_ego(t: Tables, f: Floats, n: Ints, route: Ints, e: int, dt: float) -> None:
     """Which lane a driver from outside is in, for others to see, and how far along its route."""
-    lane = n[LANE, e]
+    lane = before_lane = n[LANE, e]
     x, y = f[X_M, e], f[Y_M, e]
     s, d = project(t, lane, f[S_M, e], x, y)
     if s > t.lane_f[lane, LANE_M]:
@@ -222,6 +222,8 @@ def track_ego(t: Tables, f: Floats, n: Ints, route: Ints, e: int) -> None:
         if abs(d2) < abs(d):
             lane, s, d = beside, s2, d2
     n[LANE, e], f[S_M, e], f[D_M, e] = lane, s, d
+    if lane != before_lane:
+        n[STOPPED_FOR, e] = -1
     at = n[ROUTE_AT, e]
     on = route[e, at]
     before = f[ROUTE_S_M, e]
@@ -234,6 +236,7 @@ def track_ego(t: Tables, f: Floats, n: Ints, route: Ints, e: int) -> None:
         s, d = project(t, route[e, at + 1], s, x, y)
     f[ROUTE_S_M, e], f[ROUTE_D_M, e] = s, d
     _intend(t, n, route, e)
+    note_standing(t, f, n, e, dt)
 
 
 @part
