@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -206,8 +207,13 @@ def make(
     )
 
 
+@functools.lru_cache(maxsize=16)
+def _painted(roads: RoadMap, metres_per_pixel: float) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    return roads.raster(metres_per_pixel)
+
+
 def _ground(maps: Sequence[RoadMap], metres_per_pixel: float) -> Ground:
-    painted = [roads.raster(metres_per_pixel) for roads in maps]
+    painted = [_painted(roads, metres_per_pixel) for roads in maps]
     height, width = (max(raster.shape[k] for raster, _ in painted) for k in (0, 1))
     bank = np.ones((len(maps), height, width), np.uint8)  # TERRAIN
     for row, (raster, _) in zip(bank, painted, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 
 from stalwart.core.component import at_least, between, component
 from stalwart.core.rng import seed_of
-from stalwart.drive.scenarios.stage import Stage, Variant, lawful_way_m, map_seeds
+from stalwart.drive.scenarios.stage import Stage, Variant, built, lawful_way_m, map_seeds
 from stalwart.drive.simulation import make
 from stalwart.drive.traffic.drivers import POPULATIONS
 
@@ -53,8 +53,8 @@ class free:
         if self.surface != "dry":  # nobody drives on snow as if it were dry
             people = replace(people, speeding=0.0)
         world = make(
-            roads, self.worlds, agents=agents, walkers=min(walkers, agents - 1), traffic=people, surface=self.surface,
-            seed=seed_of(seed, "free", split, self.roads, self.density, self.traffic) % 2**62,
+            [built(one) for one in roads], self.worlds, agents=agents, walkers=min(walkers, agents - 1), traffic=people,
+            surface=self.surface, seed=seed_of(seed, "free", split, self.roads, self.density, self.traffic) % 2**62,
         )  # fmt: skip
         # Whoever starts just before a stop line starts so slow that it can stop there.
         way = world.observe()[:, 0, 22]

@@ -6,20 +6,25 @@ script. So traffic takes an actor for what it is, a body that may do anything, a
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stalwart.core import catalog
 from stalwart.core.errors import InputError
 from stalwart.core.rng import seed_of
-from stalwart.drive.geometry.lanes import expect_choice
-from stalwart.drive.geometry.tables import CAP, FIRST, LANE_M, LANES, LAST, STEP_M
+from stalwart.drive.compiled import single
+from stalwart.drive.geometry.lanes import RoadMap, expect_choice
+from stalwart.drive.geometry.tables import CAP, FIRST, LANE_M, LANES, LAST, SIGNAL, STEP_M
 from stalwart.drive.scene import Class
 from stalwart.drive.simulation import Worlds, make
+from stalwart.drive.traffic.step import clock
 from stalwart.drive.world.bodies import BODIES
 
 Floats = NDArray[np.float32]
@@ -44,6 +49,8 @@ class Stage:
     """(W,) what is swept, by name with the unit."""
     script: Script | None = None
     """Moves the actors; None where there are none."""
+    facts: Callable[[], list[dict[str, Any]]] | None = None
+    """(W,) what turned out on the way, told at the end."""
 
     def __post_init__(self) -> None:
         s = self.world.state
@@ -64,6 +71,13 @@ def map_seeds(split: str, count: int) -> range:
     """
     first = SPLITS[expect_choice("stage(split=...)", split, tuple(SPLITS))]
     return range(first, first + count)
+
+
+@functools.lru_cache(maxsize=16)
+def built(spelled: str) -> RoadMap:
+    """The map of a spelling; built once for all the scenarios that play on it."""
+    roads: RoadMap = catalog.make(spelled, "roads").build()
+    return roads
 
 
 def swept(axes: Mapping[str, Sequence[float]], draws: int, seed: int) -> list[dict[str, float]]:
@@ -90,8 +104,8 @@ def worlds_of(
     for later use, who are timid and free of failings; all others are off the map.
     """
     world = make(
-        roads, len(variants) * len(roads), agents=1 + actors + traffic, walkers=0, egos=1 + actors, traffic="timid",
-        seed=seed,
+        [built(one) for one in roads], len(variants) * len(roads), agents=1 + actors + traffic, walkers=0,
+        egos=1 + actors, traffic="timid", seed=seed,
     )  # fmt: skip
     world.state.alive[:] = 0
     return world, tuple({**variant, "map": spelled} for variant in variants for spelled in roads)
@@ -140,6 +154,23 @@ def way_on(world: Worlds, w: int, lanes: Sequence[int]) -> list[int]:
     while roads.lanes[way[-1]].successors and len(way) < world.state.route.shape[2]:
         way.append(roads.lanes[way[-1]].successors[0])
     return way
+
+
+def set_green(world: Worlds, w: int, lane: int, into_s: float) -> None:
+    """Set a world's clock so that the signal of a lane, numbered within the map, has been green for that long.
+
+    Raises:
+        InputError: a lane without a signal.
+    """
+    m = int(world.state.words[w, 2])
+    here = int(world.places.map_n[m, LANES]) + lane
+    signal = int(world.tables.lane_n[here, SIGNAL])
+    if signal < 0:
+        raise InputError(f"set_green: lane {lane} of {world.maps[m].name} has no signal.")
+    period, start = (float(v) for v in world.tables.signal_s[signal, :2])
+    now = float(clock(world.state.words[w], single(world.dt_s)))
+    later = (start + into_s - now) % period
+    world.state.words[w, 1] += np.uint64(round(later / world.dt_s))
 
 
 def lawful_way_m(world: Worlds, seconds: float) -> Floats:

@@ -18,7 +18,12 @@ SUITES: dict[str, tuple[str, ...]] = {
         for density in ("light", "dense")
         for traffic in ("normal", "mixed", "aggressive")
     ),
-}
+    "critical": (
+        "cut_in()", "lead_braking()", "occluded_pedestrian()", "red_light_runner()", "unprotected_left()", "merge()",
+        "roundabout_entry()", "stopped_vehicle()", "wrong_way()", "cyclist_overtaking()",
+    ),
+    "eu_cut_in": ("eu_cut_in()",),
+}  # fmt: skip
 """Scenarios of each suite, as spelled."""
 
 

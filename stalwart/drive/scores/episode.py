@@ -32,6 +32,7 @@ class Episode:
     world: int
     """Its number on the stage: with the scenario, split and seed it is replayed."""
     variant: Mapping[str, Any]
+    """What is swept, and what turned out on the way."""
     seconds: float
     way_m: float
     completion: float
@@ -123,9 +124,10 @@ class Log:
 
     def episodes(self, scenario: str) -> list[Episode]:
         """What each world came to."""
-        return [self._episode(w, scenario) for w in range(len(self.open))]
+        facts = self.stage.facts() if self.stage.facts is not None else [{} for _ in self.open]
+        return [self._episode(w, scenario, facts[w]) for w in range(len(self.open))]
 
-    def _episode(self, w: int, scenario: str) -> Episode:
+    def _episode(self, w: int, scenario: str, facts: dict[str, Any]) -> Episode:
         stage, ticks = self.stage, max(int(self._ticks[w]), 1)
         red, stop, wrong, fast, unsafe, violations = (int(n) for n in self._counts[:, w])
         completion = 1.0 if self._arrived[w] else float(np.clip(self._way[w] / stage.goal_m[w], 0, 1))
@@ -144,8 +146,8 @@ class Log:
             least_ttc_s=least, speeding=fast / ticks, comfortable=smooth,
         )  # fmt: skip
         return Episode(
-            scenario, w, stage.variants[w], ticks * stage.world.dt_s, float(self._way[w]), completion, touched,
-            bool(self._fault[w]), red, stop, off, wrong / ticks, late, least if np.isfinite(least) else None,
+            scenario, w, {**stage.variants[w], **facts}, ticks * stage.world.dt_s, float(self._way[w]), completion,
+            touched, bool(self._fault[w]), red, stop, off, wrong / ticks, late, least if np.isfinite(least) else None,
             unsafe / ticks, violations, fast / ticks, smooth, driving_score(completion, happened), nuplan.score(judged),
         )  # fmt: skip
 
@@ -167,5 +169,5 @@ def _too_near(stage: Stage) -> NDArray[np.bool_]:
     on_left = near.aside_m[:, 0] > 0
     room = np.where(on_left, rss_lateral_distance(-aside, 0 * aside), rss_lateral_distance(0 * aside, -aside))
     ahead = (near.ahead_m[:, 0] > 0) & (near.ahead_m[:, 0] < 1e3)
-    dangerous: NDArray[np.bool_] = (ahead & (near.clear_m[:, 0] < safe) & (near.beside_m[:, 0] < room)).any(-1)
-    return dangerous
+    dangerous = ahead & (near.clear_m[:, 0] < safe) & (near.beside_m[:, 0] < room)
+    return np.asarray(dangerous.any(-1))

@@ -1,0 +1,44 @@
+"""A cyclist ahead: to be followed, or passed with room."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+from stalwart.core.component import at_least, component
+from stalwart.drive.scenarios.acting import column, follow
+from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
+from stalwart.drive.scene import Class
+from stalwart.drive.simulation import Worlds
+
+
+@component
+class cyclist_overtaking:
+    """On a road in the country somebody rides a bicycle near the edge; the goal can be reached behind it too."""
+
+    speed_kmh: tuple[float, ...] = (40.0, 60.0, 80.0)
+    """One's own speed at the start."""
+    rides_kmh: tuple[float, ...] = (14.0, 22.0)
+    """Speed of the cyclist."""
+    edge_m: tuple[float, ...] = (0.5, 1.2)
+    """From the lane's right edge to the cyclist's middle."""
+    draws: Annotated[int, at_least(0)] = 0
+    """So many points drawn between the extremes, in place of all combinations."""
+    maps: Annotated[int, at_least(1)] = 1
+    """Maps on which each is played."""
+
+    def stage(self, split: str, seed: int) -> Stage:
+        axes = {"speed_kmh": self.speed_kmh, "rides_kmh": self.rides_kmh, "edge_m": self.edge_m}
+        roads = [f"rural(seed={k})" for k in map_seeds(split, self.maps)]
+        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1)
+        speed, rides, edge = (column(variants, name) for name in axes)
+        speed, rides, aside = speed / 3.6, rides / 3.6, edge - 1.7
+        for w in range(world.worlds):
+            put(world, w, 0, 0, 10.0, speed[w])
+            put(world, w, 1, 0, 15.0 + 4.0 * speed[w], rides[w], d_m=aside[w], kind=Class.CYCLIST)
+
+        def script(world: Worlds, time_s: float) -> Floats:
+            return follow(world, 1, rides, aside)[:, None]
+
+        return Stage(world, 60.0, np.full(world.worlds, 200.0, np.float32), variants, script)
