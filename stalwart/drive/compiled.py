@@ -68,8 +68,3 @@ def part(function: F) -> F:
     """A leaf that is built into its callers, so that handing it many arrays costs nothing."""
     options: dict[str, Any] = {"cache": True, "fastmath": FAST, "error_model": "numpy", "_nrt": False}
     return cast(F, numba.njit(**options, forceinline=True)(function))
-
-
-def parallel_kernel(function: F) -> F:
-    """A kernel whose `numba.prange` loops are shared out among threads."""
-    return cast(F, numba.njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")(function))

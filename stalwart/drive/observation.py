@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from stalwart.drive.compiled import kernel, parallel_kernel, single
+from stalwart.drive.compiled import free_kernel, kernel, single
 from stalwart.drive.geometry.lanes import Control
 from stalwart.drive.geometry.tables import (
     BROAD_M,
@@ -24,6 +24,7 @@ from stalwart.drive.geometry.tables import (
     pose_at,
 )  # fmt: skip
 from stalwart.drive.scene import Class
+from stalwart.drive.threads import share
 from stalwart.drive.traffic.step import clock
 from stalwart.drive.traffic.yielding import GREEN, RED, YELLOW, signal_state
 from stalwart.drive.world.state import (
@@ -71,7 +72,6 @@ _WALKER = int(Class.PEDESTRIAN)
 _SIGNAL, _STOP, _ALL_WAY, _YIELD = (int(c) for c in (Control.SIGNAL, Control.STOP, Control.ALL_WAY_STOP, Control.YIELD))
 
 
-@parallel_kernel
 def observe(
     t: Tables, floats: Floats, ints: Ints, words: Words, routes: Ints, dt: float, out: NDArray[np.float32]
 ) -> None:
@@ -83,7 +83,16 @@ def observe(
     within 60 m x, y, cos and sin of their relative heading, speed, length, width, 1 for a walker; zeros where there
     are fewer.
     """
-    for i in numba.prange(floats.shape[0]):
+
+    share(partial(_observe, t, floats, ints, words, routes, dt, out), len(floats))
+
+
+@free_kernel
+def _observe(
+    t: Tables, floats: Floats, ints: Ints, words: Words, routes: Ints, dt: float, out: NDArray[np.float32], first: int,
+    last: int,
+) -> None:  # fmt: skip
+    for i in range(first, last):
         for e in range(routes.shape[1]):
             _ego(t, floats[i], routes[i, e], ints[i], e, out[i, e])
             _line(t, floats[i], ints[i], words[i], routes[i, e], e, dt, out[i, e])
@@ -169,7 +178,6 @@ FLAGS = OFF_ROAD, WRONG_WAY, RAN_RED, RAN_STOP, ARRIVED = range(5)
 """Columns of what `judge` writes."""
 
 
-@parallel_kernel
 def judge(
     t: Tables, floats: Floats, ints: Ints, words: Words, routes: Ints, before: Ints, stopped: Ints,
     raster: NDArray[np.uint8], origin: Floats, metres_per_pixel: float, dt: float, out: NDArray[np.bool_],
@@ -180,7 +188,22 @@ def judge(
     count in the step in which the driver comes from an approach (`before` (W, E), its lane a step ago; `stopped`
     (W, E), the line it had stopped at) onto a lane through a junction.
     """
-    for i in numba.prange(floats.shape[0]):
+
+    share(
+        partial(
+            _judge, t, floats, ints, words, routes, before, stopped, raster, origin, metres_per_pixel, dt, out,
+        ),
+        len(floats),
+    )  # fmt: skip
+
+
+@free_kernel
+def _judge(
+    t: Tables, floats: Floats, ints: Ints, words: Words, routes: Ints, before: Ints, stopped: Ints,
+    raster: NDArray[np.uint8], origin: Floats, metres_per_pixel: float, dt: float, out: NDArray[np.bool_], first: int,
+    last: int,
+) -> None:  # fmt: skip
+    for i in range(first, last):
         f, n, m = floats[i], ints[i], int(words[i, MAP])
         for e in range(routes.shape[1]):
             c, s = math.cos(f[YAW_RAD, e]), math.sin(f[YAW_RAD, e])
@@ -224,7 +247,6 @@ for _kind in (
     _DRIVABLE[_kind] = True
 
 
-@parallel_kernel
 def fill_scene(
     t: Tables, p: Places, floats: Floats, ints: Ints, words: Words, dt: float, first: Ints, standing: Floats,
     looks: Ints, x: Floats, y: Floats, z0: Floats, yaw: Floats, length: Floats, width: Floats, height: Floats,
@@ -236,7 +258,24 @@ def fill_scene(
         first: (M + 1,) where each map's things start in `standing` (B, 7: x, y, z0, yaw, length, width, height) and
             `looks` (B, 2: class, the map's signal that it shows or −1).
     """
-    for i in numba.prange(floats.shape[0]):
+
+    share(
+        partial(
+            _fill_scene, t, p, floats, ints, words, dt, first, standing, looks, x, y, z0, yaw, length, width, height,
+            kind, instance, tint, alive,
+        ),
+        len(floats),
+    )  # fmt: skip
+
+
+@free_kernel
+def _fill_scene(
+    t: Tables, p: Places, floats: Floats, ints: Ints, words: Words, dt: float, first: Ints, standing: Floats,
+    looks: Ints, x: Floats, y: Floats, z0: Floats, yaw: Floats, length: Floats, width: Floats, height: Floats,
+    kind: NDArray[np.uint8], instance: NDArray[np.uint16], tint: NDArray[np.uint8], alive: NDArray[np.bool_],
+    begin: int, last: int,
+) -> None:  # fmt: skip
+    for i in range(begin, last):
         f, n, m = floats[i], ints[i], int(words[i, MAP])
         agents, boxes = f.shape[1], x.shape[1]
         for a in range(agents):

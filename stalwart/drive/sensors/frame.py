@@ -20,7 +20,7 @@ from stalwart.drive.sensors.records import (
     new_slots,
     new_strip,
 )
-from stalwart.drive.sensors.threads import share
+from stalwart.drive.threads import share
 
 SKY_LAYERS = 8
 """Layers side by side that make up one style's sky, all the way around."""

@@ -17,7 +17,7 @@ from stalwart.drive.sensors.echoes import Echoes, Faults, scan_views
 from stalwart.drive.sensors.fan import Fan, spinning
 from stalwart.drive.sensors.moments import moment
 from stalwart.drive.sensors.records import Rays
-from stalwart.drive.sensors.threads import share
+from stalwart.drive.threads import share
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ from stalwart.drive.world.state import (
 )
 
 FAR = single(1e6)
+NOWHERE = np.int32(-1)
+"""No lane. A plain -1 would be a type of its own, for which a kernel is compiled once more."""
 _ZERO, _HALF, _ONE, _TWO, _SIXTH = single(0.0), single(0.5), single(1.0), single(2.0), single(1 / 6)
 _LONGEST_M, _DIVERGED_M, _ONCOMING, _END_SHARE = single(7.0), single(6.5), single(-0.3), single(0.3)
 _SQUEEZE_S, _NARROWEST, _KEEPS_M, _TIGHT_M = single(40.0), single(0.6), single(0.7), single(0.2)

@@ -25,7 +25,7 @@ from stalwart.drive.geometry.tables import (
     pose_at,
 )
 from stalwart.drive.scene import Class
-from stalwart.drive.traffic.around import FAR, Floats, Links, body_ahead, follower, leader
+from stalwart.drive.traffic.around import FAR, NOWHERE, Floats, Links, body_ahead, follower, leader
 from stalwart.drive.traffic.drivers import (
     ACCEL_MPS2,
     BRAKE_MPS2,
@@ -78,6 +78,7 @@ _STANDS_MPS, _AT_LINE_M, _SUDDEN_MPS2, _SIXTH = single(0.3), single(7.0), single
 _SETTLED_M, _CLEAR_M, _BEND_M, _END_M = single(0.6), single(0.5), single(30.0), single(120.0)
 _EASE_MPS2 = single(1.1)
 _FORCED, _FORCED_BRAKE = single(-20.0), single(5.0)
+_NEXT_SALT, AFTER_SALT, _SHOWN_SALT = np.int64(42), np.int64(43), np.int64(44)
 _BURST = 20
 """Ticks that a driver looks away, or brakes for no reason, at a time."""
 
@@ -170,10 +171,10 @@ def choose_next(t: Tables, f: Floats, n: Ints, z: Words, a: int, lane: int, salt
 @part
 def plan(t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int) -> None:
     """Choose where to go on from the lane that the agent has just come to."""
-    n[NEXT_LANE, a] = choose_next(t, f, n, z, a, n[LANE, a], 42)
+    n[NEXT_LANE, a] = choose_next(t, f, n, z, a, n[LANE, a], _NEXT_SALT)
     n[AFTER_LANE, a] = -1
     if n[NEXT_LANE, a] >= 0:
-        n[AFTER_LANE, a] = choose_next(t, f, n, z, a, n[NEXT_LANE, a], 43)
+        n[AFTER_LANE, a] = choose_next(t, f, n, z, a, n[NEXT_LANE, a], AFTER_SALT)
     show(t, f, n, z, traits, a)
 
 
@@ -182,7 +183,7 @@ def show(t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int) -> Non
     """Signal the next lane; some signal another one."""
     n[SHOWN_LANE, a] = n[NEXT_LANE, a]
     if traits[a, WRONG_SIGNAL] > _ZERO and n[NEXT_LANE, a] >= 0:
-        n[SHOWN_LANE, a] = choose_next(t, f, n, z, a, n[LANE, a], 44)
+        n[SHOWN_LANE, a] = choose_next(t, f, n, z, a, n[LANE, a], _SHOWN_SALT)
 
 
 @part
@@ -230,7 +231,7 @@ def change_lanes(
             continue
         there = s * t.lane_f[other, LANE_M] / t.lane_f[lane, LANE_M]
         then = t.lane_n[other, FOLLOWING + 0]
-        room, faster, _ = leader(t, f, n, a, other, there, then, -1, reach, base, head, link)
+        room, faster, _ = leader(t, f, n, a, other, there, then, NOWHERE, reach, base, head, link)
         rear, new = follower(t, f, n, a, other, there, base, head, link)
         if room < _CLEAR_M or rear < _CLEAR_M:
             continue

@@ -26,7 +26,7 @@ from stalwart.drive.geometry.tables import (
     pose_at,
 )
 from stalwart.drive.scene import Class
-from stalwart.drive.traffic.around import Floats
+from stalwart.drive.traffic.around import NOWHERE, Floats
 from stalwart.drive.traffic.decide import plan
 from stalwart.drive.traffic.drivers import DESIRE, HEADWAY_S, Crowd, draw_traits
 from stalwart.drive.world.bodies import FIRST_KIND, LIMITS
@@ -74,6 +74,7 @@ _SIZES = np.float32(0.12)
 _WALK_MPS, _RIDE_MPS, _SHARE = single(1.3), single(5.0), single(0.8)
 _APART_M, _OFF_M, _ENTRY_M, _SIGHT2, _END_M, _KERB_M = (single(v) for v in (4.0, 6.0, 2.0, 60.0**2, 8.0, 0.7))
 _FASTEST_LANES_MPS = single(20.0)
+_UNSEEN, _NO_TICK = np.bool_(False), np.uint64(0)
 TRIES = 24
 
 
@@ -150,7 +151,7 @@ def draw_place(t: Tables, p: Places, f: Floats, n: Ints, z: Words, a: int, walks
     use = 1 if walks else 0
     low, high = p.map_n[m, DRIVES + 2 * use], p.map_n[m, DRIVES_END + 2 * use]
     if high <= low:
-        return -1, _ZERO
+        return NOWHERE, _ZERO
     at = uniform(z[KEY], z[TICK], a * 64 + salt + (1 << 20)) * p.spawn_upto_m[high - 1]
     k, top = low, high - 1
     while k < top:
@@ -216,11 +217,11 @@ def come_again(
     m = int(z[MAP])
     low, high = p.map_n[m, ENTRIES], p.map_n[m, ENTRIES_END]
     if walks or high <= low:
-        settle(t, p, f, n, z, traits, crowd, egos, a, walks, False)
+        settle(t, p, f, n, z, traits, crowd, egos, a, walks, _UNSEEN)
         return
     pick = low + int(uniform(z[KEY], z[TICK], a * 64 + 46) * np.float32(high - low))
     lane = p.entry_lane[min(pick, high - 1)]
-    embody(f, n, z, traits, crowd, a, False, False, t.lane_f[lane, LIMIT_MPS] > _FASTEST_LANES_MPS)
+    embody(f, n, z, traits, crowd, a, walks, walks, t.lane_f[lane, LIMIT_MPS] > _FASTEST_LANES_MPS)
     s = _ENTRY_M + _HALF * f[LENGTH_M, a]
     if free(t, f, n, traits, a, lane, s):
         place(t, f, n, z, traits, a, lane, s)
@@ -243,7 +244,7 @@ def lay_route(t: Tables, f: Floats, n: Ints, z: Words, route: Ints, e: int) -> N
         if ways == 0:
             lane = -1
             continue
-        pick = int(uniform(z[KEY], 0, e * 64 + (2 << 20) + k) * np.float32(ways))
+        pick = int(uniform(z[KEY], _NO_TICK, e * 64 + (2 << 20) + k) * np.float32(ways))
         lane = t.lane_n[lane, FOLLOWING + min(pick, ways - 1)]
     n[ROUTE_AT, e] = 0
     f[ROUTE_S_M, e], f[ROUTE_D_M, e], f[DRIVEN_M, e] = f[S_M, e], f[D_M, e], _ZERO

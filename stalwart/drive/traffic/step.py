@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.drive.chance import mixed, uniform
-from stalwart.drive.compiled import kernel, parallel_kernel, part, single
+from stalwart.drive.compiled import free_kernel, kernel, part, single
 from stalwart.drive.geometry.tables import (
     BOXES,
     BOXES_END,
@@ -27,8 +27,9 @@ from stalwart.drive.geometry.tables import (
     project,
 )
 from stalwart.drive.scene import Class
+from stalwart.drive.threads import share
 from stalwart.drive.traffic.around import Floats, hang
-from stalwart.drive.traffic.decide import change_lanes, choose_next, decide, jaywalk, note_standing, show
+from stalwart.drive.traffic.decide import AFTER_SALT, change_lanes, choose_next, decide, jaywalk, note_standing, show
 from stalwart.drive.traffic.drivers import Crowd
 from stalwart.drive.traffic.spawn import come_again, lay_route, settle
 from stalwart.drive.world.bicycle import asked_accel, asked_steer, move
@@ -81,11 +82,10 @@ _ZERO, _HALF, _ONE, _TWO, _LATEST_S = single(0.0), single(0.5), single(1.0), sin
 _PHASE_S, _WANDER, _BODY_M, _FAR = single(120.0), single(0.75), single(8.0), single(1e9)
 _WALKER = int(Class.PEDESTRIAN)
 _EVERY, _EVERY_F, _ONE_TICK = 10, single(10.0), np.uint64(1)
-_NO_TICK = np.uint64(0)
+_NO_TICK, _PHASE, _ANYWHERE = np.uint64(0), np.int64(47), np.bool_(True)
 """Ticks between two thoughts of changing lanes, or of crossing the road."""
 
 
-@parallel_kernel
 def advance(
     t: Tables, p: Places, floats: Floats, ints: Ints, words: Words, routes: Ints, traits: Floats, grip: Floats,
     crowd: Crowd, walkers: int, dt: float,
@@ -97,56 +97,58 @@ def advance(
         walkers: how many agents of each world walk; they are the last ones.
         dt: seconds, float32.
     """
-    for i in numba.prange(floats.shape[0]):
-        _one(t, p, floats[i], ints[i], words[i], routes[i], traits[i], grip[i], crowd, walkers, dt)
+
+    share(partial(_advance, t, p, floats, ints, words, routes, traits, grip, crowd, walkers, dt), len(floats))
 
 
-@kernel
-def _one(
-    t: Tables, p: Places, f: Floats, n: Ints, z: Words, route: Ints, traits: Floats, grip: float, crowd: Crowd,
-    walkers: int, dt: float,
+@free_kernel
+def _advance(
+    t: Tables, p: Places, floats: Floats, ints: Ints, words: Words, routes: Ints, traits: Floats, grip: Floats,
+    crowd: Crowd, walkers: int, dt: float, first: int, last: int,
 ) -> None:  # fmt: skip
-    egos, agents = route.shape[0], f.shape[1]
-    m = int(z[MAP])
-    base = p.map_n[m, LANES]
-    head = np.empty(p.map_n[m, LANES_END] - base, np.int32)
-    link = np.empty(agents, np.int32)
-    cosine, sine = np.empty(agents, np.float32), np.empty(agents, np.float32)
-    hang(f, n, base, head, link)
-    for a in range(agents):
-        cosine[a], sine[a] = math.cos(f[YAW_RAD, a]), math.sin(f[YAW_RAD, a])
-    time_s = clock(z, dt)
-    turn = int(z[TICK])
-    for a in range(egos, agents):
-        if n[ALIVE, a]:
-            decide(t, f, n, z, traits, egos, a, time_s, dt, base, head, link, cosine, sine)
-    for a in range(egos, agents - walkers):
-        lane = n[LANE, a]
-        if n[ALIVE, a] and (turn + a) % _EVERY == 0 and (t.lane_n[lane, LEFT] >= 0 or t.lane_n[lane, RIGHT] >= 0):
-            change_lanes(t, f, n, z, traits, a, base, head, link)
-    for a in range(agents):
-        if n[ALIVE, a]:
-            _move(f, n, a, cosine[a], sine[a], grip, dt)
-            if a < egos:
-                track_ego(t, f, n, route, a, dt)
-            else:
-                _track(t, f, n, z, traits, a, dt)
-    for a in range(max(agents - walkers, egos), agents):
-        if n[ALIVE, a] and (turn + a) % _EVERY == 0:
-            jaywalk(t, f, n, z, traits, a, dt * _EVERY_F)
-    for e in range(egos):
-        if n[ALIVE, e] and n[HIT, e] < 0:
-            _touch(t, p, f, n, e, m)
-    for a in range(egos, agents):
-        if not n[ALIVE, a] and (turn + a) % 4 == 0:
-            come_again(t, p, f, n, z, traits, crowd, egos, a, a >= agents - walkers)
-    z[TICK] += _ONE_TICK
+    for i in range(first, last):
+        f, n, z, route, mine = floats[i], ints[i], words[i], routes[i], traits[i]
+        egos, agents = route.shape[0], f.shape[1]
+        m = int(z[MAP])
+        base = p.map_n[m, LANES]
+        head = np.empty(p.map_n[m, LANES_END] - base, np.int32)
+        link = np.empty(agents, np.int32)
+        cosine, sine = np.empty(agents, np.float32), np.empty(agents, np.float32)
+        hang(f, n, base, head, link)
+        for a in range(agents):
+            cosine[a], sine[a] = math.cos(f[YAW_RAD, a]), math.sin(f[YAW_RAD, a])
+        time_s = clock(z, dt)
+        turn = int(z[TICK])
+        for a in range(egos, agents):
+            if n[ALIVE, a]:
+                decide(t, f, n, z, mine, egos, a, time_s, dt, base, head, link, cosine, sine)
+        for a in range(egos, agents - walkers):
+            lane = n[LANE, a]
+            if n[ALIVE, a] and (turn + a) % _EVERY == 0 and (t.lane_n[lane, LEFT] >= 0 or t.lane_n[lane, RIGHT] >= 0):
+                change_lanes(t, f, n, z, mine, a, base, head, link)
+        for a in range(agents):
+            if n[ALIVE, a]:
+                _move(f, n, a, cosine[a], sine[a], grip[i], dt)
+                if a < egos:
+                    track_ego(t, f, n, route, a, dt)
+                else:
+                    _track(t, f, n, z, mine, a, dt)
+        for a in range(max(agents - walkers, egos), agents):
+            if n[ALIVE, a] and (turn + a) % _EVERY == 0:
+                jaywalk(t, f, n, z, mine, a, dt * _EVERY_F)
+        for e in range(egos):
+            if n[ALIVE, e] and n[HIT, e] < 0:
+                _touch(t, p, f, n, e, m)
+        for a in range(egos, agents):
+            if not n[ALIVE, a] and (turn + a) % 4 == 0:
+                come_again(t, p, f, n, z, mine, crowd, egos, a, a >= agents - walkers)
+        z[TICK] += _ONE_TICK
 
 
 @part
 def clock(z: Words, dt: float) -> float:
     """Seconds on a world's clock, which signals follow: each episode starts at another time."""
-    phase: float = uniform(z[KEY], 0, 47) * _PHASE_S
+    phase: float = uniform(z[KEY], _NO_TICK, _PHASE) * _PHASE_S
     time: float = np.float32(z[TICK]) * dt + phase  # type: ignore[assignment]
     return time
 
@@ -186,7 +188,7 @@ def _track(t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int, dt: 
             n[LANE, a], n[NEXT_LANE, a] = then, n[AFTER_LANE, a]
             n[AFTER_LANE, a] = -1
             if n[NEXT_LANE, a] >= 0:
-                n[AFTER_LANE, a] = choose_next(t, f, n, z, a, n[NEXT_LANE, a], 43)
+                n[AFTER_LANE, a] = choose_next(t, f, n, z, a, n[NEXT_LANE, a], AFTER_SALT)
             show(t, f, n, z, traits, a)
             n[STOPPED_FOR, a] = -1
         elif not t.lane_n[lane, ENDS]:
@@ -280,7 +282,6 @@ def _touch(t: Tables, p: Places, f: Floats, n: Ints, e: int, m: int) -> None:
             return
 
 
-@parallel_kernel
 def start(
     t: Tables, p: Places, floats: Floats, ints: Ints, words: Words, routes: Ints, traits: Floats, crowd: Crowd,
     walkers: int, mask: NDArray[np.bool_], keys: Words, episode: Words,
@@ -292,7 +293,16 @@ def start(
         keys: (W,) the worlds' keys.
         episode: (W,) the number of the episode; with the key it says everything.
     """
-    for i in numba.prange(floats.shape[0]):
+
+    share(partial(_start, t, p, floats, ints, words, routes, traits, crowd, walkers, mask, keys, episode), len(floats))
+
+
+@free_kernel
+def _start(
+    t: Tables, p: Places, floats: Floats, ints: Ints, words: Words, routes: Ints, traits: Floats, crowd: Crowd,
+    walkers: int, mask: NDArray[np.bool_], keys: Words, episode: Words, first: int, last: int,
+) -> None:  # fmt: skip
+    for i in range(first, last):
         if mask[i]:
             f, n, z, route = floats[i], ints[i], words[i], routes[i]
             egos, agents = route.shape[0], f.shape[1]
@@ -300,16 +310,16 @@ def start(
             z[TICK] = _NO_TICK
             n[ALIVE, :] = 0
             for a in range(agents):
-                settle(t, p, f, n, z, traits[i], crowd, egos, a, a >= agents - walkers, True)
+                settle(t, p, f, n, z, traits[i], crowd, egos, a, a >= agents - walkers, _ANYWHERE)
                 if a < egos:
                     lay_route(t, f, n, z, route, a)
             z[TICK] = _ONE_TICK
 
 
-@parallel_kernel
+@free_kernel
 def touching(floats: Floats, ints: Ints, out: NDArray[np.bool_]) -> None:
     """Write (W, N) which agents touch another one; walkers pass through each other."""
-    for i in numba.prange(floats.shape[0]):
+    for i in range(floats.shape[0]):
         f, n = floats[i], ints[i]
         out[i, :] = False
         for a in range(f.shape[1]):

@@ -19,7 +19,7 @@ from stalwart.drive.geometry.tables import (
     USE,
     Tables,
 )
-from stalwart.drive.traffic.around import FAR, Floats, Links
+from stalwart.drive.traffic.around import FAR, NOWHERE, Floats, Links
 from stalwart.drive.traffic.drivers import ACCEPTED_S, RUNS_RED
 from stalwart.drive.world.state import (
     AFTER_LANE,
@@ -82,7 +82,7 @@ def way_to_stop(
                 return stop
         offset += t.lane_f[lane, LANE_M]
         lane = n[NEXT_LANE, a] if step == 0 else n[AFTER_LANE, a]
-        then = n[AFTER_LANE, a] if step == 0 else -1
+        then = n[AFTER_LANE, a] if step == 0 else NOWHERE
     return FAR
 
 
