@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import torch
+from numba.core.registry import CPUDispatcher
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -45,13 +46,32 @@ def single(value: float) -> float:
     return cast(float, np.float32(value))
 
 
+class Inner(CPUDispatcher):
+    """A kernel that others call: it is compiled without the entrance from Python that Numba makes for every function,
+    which would take a third of its compile time. Called from Python all the same, it is given one."""
+
+    def __call__(self, *given: Any) -> Any:
+        entrance = self.__dict__.get("entrance")
+        if entrance is None:
+            entrance = self.__dict__["entrance"] = numba.njit(lambda *given: self(*given))
+        return entrance(*given)
+
+
+def _inner(function: F, **options: Any) -> F:
+    inside: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **options}
+    made = numba.njit(cache=True, fastmath=FAST, error_model="numpy", **inside)(function)
+    if isinstance(made, CPUDispatcher):  # and no plain function, as under NUMBA_DISABLE_JIT
+        made.__class__ = Inner
+    return cast(F, made)
+
+
 def kernel(function: F) -> F:
-    """A scalar or array kernel, callable from Python and from other kernels; dividing by zero gives infinity."""
-    return cast(F, numba.njit(cache=True, fastmath=FAST, error_model="numpy")(function))
+    """A scalar or array kernel that other kernels call; dividing by zero gives infinity."""
+    return _inner(function)
 
 
 def free_kernel(function: F) -> F:
-    """A kernel that lets go of Python's lock, so that threads run it side by side."""
+    """A kernel for Python to call, which lets go of Python's lock, so that threads run it side by side."""
     return cast(F, numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")(function))
 
 
@@ -60,11 +80,9 @@ def leaf(function: F) -> F:
 
     Counting costs two atomic operations for each array and call: more than a short loop over a row of pixels.
     """
-    options: dict[str, Any] = {"cache": True, "fastmath": FAST, "error_model": "numpy", "_nrt": False}
-    return cast(F, numba.njit(**options)(function))
+    return _inner(function, _nrt=False)
 
 
 def part(function: F) -> F:
     """A leaf that is built into its callers, so that handing it many arrays costs nothing."""
-    options: dict[str, Any] = {"cache": True, "fastmath": FAST, "error_model": "numpy", "_nrt": False}
-    return cast(F, numba.njit(**options, forceinline=True)(function))
+    return _inner(function, _nrt=False, forceinline=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stalwart.drive.compiled import Array, kernel
+from stalwart.drive.compiled import Array, free_kernel
 
 FULL = 31
 """A square that is painted all over; a share of it is so many parts of 31."""
 
 
-@kernel
+@free_kernel
 def _halved(source: Array, out: Array) -> None:
     """A level (maps, H, W) from the one below it; its paint is that of the fullest of the four squares."""
     tall, wide = source.shape[1], source.shape[2]

@@ -113,10 +113,11 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
 class Node:
     """An element of an XML file."""
 
-    __slots__ = ("children", "name", "parts")
+    __slots__ = ("attributes", "children", "name", "parts")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, attributes: dict[str, str]) -> None:
         self.name = name
+        self.attributes = attributes
         self.children: list[Node] = []
         self.parts: list[str] = []
 
@@ -141,13 +142,13 @@ def read_xml(path: str | os.PathLike[str]) -> Node:
         DataError: not there, larger than `MAX_TEXT_BYTES`, no XML, nested too deep, with a document type.
     """
     data = read_bytes(path, MAX_TEXT_BYTES)
-    root = Node("")
+    root = Node("", {})
     stack = [root]
 
-    def begin(name: str, _: Any) -> None:
+    def begin(name: str, attributes: dict[str, str]) -> None:
         if len(stack) > MAX_DEPTH:
             raise DataError(f"{path}: expected XML of at most {MAX_DEPTH} levels. Got more.")
-        node = Node(name)
+        node = Node(name, attributes)
         stack[-1].children.append(node)
         stack.append(node)
 

@@ -42,7 +42,7 @@ def classes(spelled: str, points: np.ndarray) -> np.ndarray:
 
 
 def test_every_family_is_here() -> None:
-    assert {spelled.split("(")[0] for spelled in MAPS} == set(catalog.names("roads"))
+    assert {spelled.split("(")[0] for spelled in MAPS} == set(catalog.names("roads")) - {"opendrive"}
 
 
 @pytest.mark.parametrize("spelled", MAPS)

@@ -129,6 +129,15 @@ class Area:
     """(n, 2) metres."""
 
 
+@dataclass(frozen=True)
+class Stripe:
+    """A line of paint that no lane's marking says, painted last."""
+
+    kind: Class
+    points: NDArray[np.float64]
+    """(n, 2) metres, along its middle."""
+
+
 @dataclass(frozen=True, eq=False)
 class RoadMap:
     """A road network with what stands beside it.
@@ -143,6 +152,7 @@ class RoadMap:
     conflicts: tuple[Conflict, ...] = ()
     boxes: tuple[Box, ...] = ()
     areas: tuple[Area, ...] = ()
+    stripes: tuple[Stripe, ...] = ()
 
     def __post_init__(self) -> None:
         for index, lane in enumerate(self.lanes):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from stalwart.drive.geometry.conflicts import find_conflicts
 from stalwart.drive.geometry.curves import CentreLine, Pose
-from stalwart.drive.geometry.lanes import Area, Box, Lane, Marking, RoadMap, Signal, Use
+from stalwart.drive.geometry.lanes import Area, Box, Lane, Marking, RoadMap, Signal, Stripe, Use
 
 SIDEWALK_M = 2.4
 """Width of a sidewalk: one walking lane each way."""
@@ -53,6 +53,7 @@ class Draft:
     signals: list[Signal] = field(default_factory=list)
     boxes: list[Box] = field(default_factory=list)
     areas: list[Area] = field(default_factory=list)
+    stripes: list[Stripe] = field(default_factory=list)
     junctions: int = 0
 
     def add(self, lane: Lane) -> int:
@@ -127,4 +128,6 @@ class Draft:
             for index, lane in enumerate(lanes)
         )
         conflicts = tuple(find_conflicts(lanes))
-        return RoadMap(name, lanes, tuple(self.signals), conflicts, tuple(self.boxes), tuple(self.areas))
+        return RoadMap(
+            name, lanes, tuple(self.signals), conflicts, tuple(self.boxes), tuple(self.areas), tuple(self.stripes)
+        )

@@ -63,6 +63,10 @@ def paint(roads: RoadMap, metres_per_pixel: float) -> tuple[NDArray[np.uint8], t
     for lane in drive:
         for stretch, kind in _lines(lane, thin):
             fill(stretch, kind)
+    for stripe in roads.stripes:
+        along = np.gradient(stripe.points, axis=0)
+        normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.hypot(along[:, 0], along[:, 1])[:, None] * thin / 2
+        fill(np.concatenate([stripe.points + normal, (stripe.points - normal)[::-1]]), stripe.kind)
     return np.array(picture, np.uint8), (left, bottom)
 
 

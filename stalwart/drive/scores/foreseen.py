@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
-import numba
-
-from stalwart.drive.compiled import parallel_kernel, single
+from stalwart.drive.compiled import free_kernel, single
+from stalwart.drive.threads import share
 from stalwart.drive.world.contact import overlap
 from stalwart.drive.world.state import (
     ALIVE,
@@ -25,7 +25,6 @@ _STEPS = 30
 _ZERO, _STILL = single(0.0), single(0.05)
 
 
-@parallel_kernel
 def least_times(floats: Floats, ints: Ints, out: Floats) -> None:
     """Fill (W, E) with the seconds until the driver's box meets another's, both at constant speed and heading; infinity
     where none does within 3 s.
@@ -33,7 +32,12 @@ def least_times(floats: Floats, ints: Ints, out: Floats) -> None:
     As nuPlan has it (`time_to_collision_within_bound`): looked at every 0.1 s, a driver that stands meets nobody, and
     who is behind it does not count.
     """
-    for i in numba.prange(floats.shape[0]):
+    share(partial(_least_times, floats, ints, out), len(floats))
+
+
+@free_kernel
+def _least_times(floats: Floats, ints: Ints, out: Floats, first: int, last: int) -> None:
+    for i in range(first, last):
         f, n = floats[i], ints[i]
         for e in range(out.shape[1]):
             out[i, e] = math.inf

@@ -23,6 +23,8 @@ NONE = np.float32(np.inf)
 # A slot holds one box as this fan sees it: forward and left of the sensor, turned against it.
 FORWARD, LEFT, COSINE, SINE, HALF_LENGTH, HALF_WIDTH, UNDER, TOP, EYE_X, EYE_Y = range(10)
 SLOT_FIELDS = 10
+_FIRST, _FOUR, _EIGHT = np.int64(0), np.int64(4), np.int64(8)
+"""Plain numbers as arguments would be types of their own, for each of which a kernel is compiled once more."""
 
 
 @leaf
@@ -295,9 +297,9 @@ def cast_shadows(
         if slots[k, FORWARD] ** 2 + slots[k, LEFT] ** 2 > reach * reach:
             continue
         under, top = slots[k, UNDER], slots[k, TOP]
-        corners(forward, left, slots, k, 0, sun_x * under, sun_y * under, margin)
-        corners(forward, left, slots, k, 4, sun_x * top, sun_y * top, margin)
-        first, last = span(forward, left, 8, lens)
+        corners(forward, left, slots, k, _FIRST, sun_x * under, sun_y * under, margin)
+        corners(forward, left, slots, k, _FOUR, sun_x * top, sun_y * top, margin)
+        first, last = span(forward, left, _EIGHT, lens)
         for turn in range(-1, 2):
             a, b = part(first, last, lens, width, turn)
             if a >= b:
@@ -324,8 +326,8 @@ def cast_boxes(
     """
     height, width = code.shape
     for k in range(begin, count):
-        corners(forward, left, slots, k, 0, 0.0, 0.0, 0.0)
-        first, last = span(forward, left, 4, lens)
+        corners(forward, left, slots, k, _FIRST, 0.0, 0.0, 0.0)
+        first, last = span(forward, left, _FOUR, lens)
         up, down = slots[k, TOP] - eye_z, slots[k, UNDER] - eye_z
         cap = up if up < 0 else (down if down > 0 else 0.0)
         spans[k, 0], spans[k, 1] = width, 0

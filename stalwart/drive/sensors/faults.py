@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from stalwart.core.errors import InputError
 from stalwart.drive.chance import uniform
-from stalwart.drive.compiled import Array, Real, Whole, leaf
+from stalwart.drive.compiled import Array, Real, Whole, free_kernel
 from stalwart.drive.scene import Bytes, Scene
 from stalwart.drive.sensors.camera import Camera
 
 
-@leaf
+@free_kernel
 def _draws(out: Array, keys: Array, ticks: Array, what: Whole) -> None:
     for w in range(out.shape[0]):
         for n in range(out.shape[1]):
@@ -29,7 +29,7 @@ def draws(scene: Scene, count: int, what: int, lasting: bool) -> NDArray[np.floa
     return out
 
 
-@leaf
+@free_kernel
 def _smear(rgb: Array, spots: Array, strength: Real) -> None:
     height, width = rgb.shape[2], rgb.shape[3]
     for w in range(rgb.shape[0]):

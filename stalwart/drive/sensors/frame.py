@@ -29,6 +29,7 @@ REACH_M = 1000.0
 """How far boxes are seen."""
 GROUND_TILE_M = 8.0
 """The ground's textures repeat after so many metres."""
+_NONE = np.int64(0)  # a plain 0 is a type of its own, for which a kernel would be compiled once more
 
 
 @kernel
@@ -119,7 +120,7 @@ def colour_rows(
     step = 1 if lamps else 0
     falls = style[styles.DROPS] > 0
     for top in range(0, height, STRIP):
-        rows, above = min(STRIP, height - top), 0
+        rows, above = min(STRIP, height - top), _NONE
         for r in range(rows):
             slope = slopes[top + r]
             if slope >= 0:

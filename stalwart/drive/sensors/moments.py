@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from stalwart.core.rng import seed_of
 from stalwart.drive.chance import mixed
-from stalwart.drive.compiled import Array, Whole, leaf
+from stalwart.drive.compiled import Array, Whole, free_kernel
 from stalwart.drive.scene import Scene
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@leaf
+@free_kernel
 def _moments(out: Array, keys: Array, ticks: Array, salt: Whole) -> None:
     for w in range(out.shape[0]):
         out[w] = mixed(keys[w] ^ mixed(np.uint64(salt) + np.uint64(ticks[w]) * _GOLDEN))

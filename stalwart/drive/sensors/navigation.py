@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stalwart.core.errors import InputError
 from stalwart.drive.chance import mixed
-from stalwart.drive.compiled import Array, Whole, leaf
+from stalwart.drive.compiled import Array, Whole, free_kernel
 from stalwart.drive.scene import Floats, Scene
 from stalwart.drive.sensors.moments import moment
 
@@ -19,7 +19,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _11, _40 = np.uint64(11), np.uint64(40)
 
 
-@leaf
+@free_kernel
 def _normals(out: Array, keys: Array, first: Whole) -> None:
     """(worlds, n) standard normals, numbers `first` and on of each key's stream (Box and Muller 1958)."""
     for w in range(out.shape[0]):

@@ -1,0 +1,1 @@
+"""Maps in ASAM OpenDRIVE, as far as lanes go: records of the file, the reference line, lanes, signals."""
