@@ -7,14 +7,19 @@ from typing import Annotated
 import numpy as np
 
 from stalwart.core.component import at_least, between, component
-from stalwart.drive.scenarios.acting import Cue, column, eased, follow, gap_m
+from stalwart.drive.scenarios.acting import Cue, column, eased, follow
+from stalwart.drive.scenarios.acting import gap_m as gap_m_to
+from stalwart.drive.scenarios.regulation import Intrusion
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.simulation import Worlds
 
 
 @component
 class cut_in:
-    """On a motorway a slower car moves over from the left lane, when it is a gap ahead."""
+    """On a motorway a slower car moves over from the left lane, when it is a gap ahead.
+
+    As in `eu_cut_in`, each drive tells the time to collision at the intrusion and whether it is to be survived.
+    """
 
     speed_kmh: tuple[float, ...] = (80.0, 110.0)
     """One's own speed at the start."""
@@ -38,11 +43,12 @@ class cut_in:
         for w in range(world.worlds):
             put(world, w, 0, 1, 20.0, speed[w])
             put(world, w, 1, 0, 20.0 + 4.6 + gap[w] + 1.5 * slower[w], speed[w] - slower[w])
-        cue = Cue(world.worlds)
+        cue, intrusion = Cue(world.worlds), Intrusion(world.worlds)
 
         def script(world: Worlds, time_s: float) -> Floats:
-            since = cue(gap_m(world, 1) <= gap, time_s)
+            intrusion.note(world, gap_m_to(world, 1), time_s)
+            since = cue(gap_m_to(world, 1) <= gap, time_s)
             aside = -3.6 * eased(since / self.over_s)
             return follow(world, 1, speed - slower, aside)[:, None]
 
-        return Stage(world, 30.0, np.full(world.worlds, 250.0, np.float32), variants, script)
+        return Stage(world, 30.0, np.full(world.worlds, 250.0, np.float32), variants, script, intrusion.facts)

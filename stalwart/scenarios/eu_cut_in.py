@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -54,7 +54,4 @@ class eu_cut_in:
             aside = -np.clip(self.aside_mps * since, 0.0, 3.6)
             return follow(world, 1, speed - slower, aside)[:, None]
 
-        def facts() -> list[dict[str, Any]]:
-            return intrusion.facts()
-
-        return Stage(world, 15.0, np.full(world.worlds, 120.0, np.float32), variants, script, facts)
+        return Stage(world, 15.0, np.full(world.worlds, 120.0, np.float32), variants, script, intrusion.facts)

@@ -22,7 +22,7 @@ class wrong_way:
     """One's own speed at the start."""
     theirs_kmh: tuple[float, ...] = (40.0, 70.0)
     """Speed of the other."""
-    returns_s: tuple[float, ...] = (0.8, 1.5, 3.0)
+    returns_s: tuple[float, ...] = (1.2, 1.8, 3.0)
     """Time to the meeting, as both drive at the start, when it begins to move back."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

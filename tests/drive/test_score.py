@@ -11,10 +11,11 @@ import pytest
 
 from stalwart.core.errors import ContractError, InputError
 from stalwart.drive import replay, score
+from stalwart.drive.planners.rss import rss_lateral_distance, rss_opposite_distance
 from stalwart.drive.scenarios.stage import put, swept, worlds_of
 from stalwart.drive.scene import Class
 from stalwart.drive.scores.foreseen import least_times
-from stalwart.drive.scores.safety import poisson_interval, rss_lateral_distance, rss_opposite_distance
+from stalwart.drive.scores.safety import poisson_interval
 from stalwart.drive.simulation import Worlds
 
 SHORT = "free(roads='rural', worlds=4, maps=1, seconds=8)"

@@ -12,9 +12,10 @@ from scipy.stats import chi2
 from stalwart.core.errors import InputError
 from stalwart.drive.controllers.pid import PID
 from stalwart.drive.controllers.steering import lqr, lqr_gains, pure_pursuit, stanley
+from stalwart.drive.planners.rss import rss_distance
 from stalwart.drive.scores.carla import Infractions, driving_score
 from stalwart.drive.scores.nuplan import Drive, comfortable, score
-from stalwart.drive.scores.safety import poisson_interval, rss_distance, time_to_collision
+from stalwart.drive.scores.safety import poisson_interval, time_to_collision
 
 
 def test_carlas_score_is_completion_times_penalties() -> None:

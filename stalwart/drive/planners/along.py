@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stalwart.drive.geometry.tables import BROAD_M, LANE_M, LEFT, RIGHT
+from stalwart.drive.geometry.tables import BROAD_M, LANE_M, LEADING, LEFT, MOST_LINKS, RIGHT
 from stalwart.drive.simulation import Worlds
 
 Doubles = NDArray[np.float64]
@@ -29,7 +29,8 @@ class Along:
 
 
 def along_route(world: Worlds) -> Along:
-    """Everyone on the route's lanes from a lane before the driver's on, and on those beside them, the same way or not.
+    """Everyone on the route's lanes from a lane before the driver's on, on those beside them that lead the same way,
+    and on the lanes that lead into the one the driver is in.
 
     Positions are the lanes' own: exact where lanes run parallel, and blind to who only crosses the route.
     """
@@ -56,6 +57,16 @@ def along_route(world: Worlds) -> Along:
         place = np.take_along_axis(start, which, -1) + np.take_along_axis(share, which, -1) * s.s_m[:, None]
         across = np.take_along_axis(shift, which, -1) + s.d_m[:, None] - s.route_d_m[:, :egos, None]
         ahead, aside = np.where(any_, place, ahead), np.where(any_, across, aside)
+    # Who comes behind on another way into the lane that the driver is in or beside.
+    now = np.take_along_axis(route, here.astype(np.int64), -1)
+    for k in range(MOST_LINKS):
+        lanes = t.lane_n[now, LEADING + k]  # (W, E, 1)
+        if (lanes < 0).all():
+            break
+        found = (lanes == s.lane[:, None]) & (lanes >= 0) & (aside == FAR)
+        behind = s.s_m[:, None] - t.lane_f[np.maximum(lanes, 0), LANE_M] - s.route_s_m[:, :egos, None]
+        ahead = np.where(found, behind, ahead)
+        aside = np.where(found, s.d_m[:, None] - s.route_d_m[:, :egos, None], aside)
     gone = (s.alive == 0)[:, None] | (np.arange(agents) == np.arange(egos)[:, None])
     ahead, aside = np.where(gone, FAR, ahead), np.where(gone, FAR, aside)
     turn = s.yaw_rad[:, None] - s.yaw_rad[:, :egos, None]

@@ -13,7 +13,7 @@ _FAMILIES = ("motorway", "rural", "crossroads", "roundabout", "town")
 SUITES: dict[str, tuple[str, ...]] = {
     "quick": ("free(roads='rural', worlds=4, seconds=20)", "free(roads='crossroads', worlds=4, seconds=20)"),
     "free": tuple(
-        f"free(roads={roads!r}, density={density!r}, traffic={traffic!r})"
+        f"free(roads={roads!r}, density={density!r}, traffic={traffic!r}, worlds=8, maps=2)"
         for roads in _FAMILIES
         for density in ("light", "dense")
         for traffic in ("normal", "mixed", "aggressive")

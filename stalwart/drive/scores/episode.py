@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from stalwart.drive.geometry.tables import LIMIT_MPS
 from stalwart.drive.planners.along import along_route
+from stalwart.drive.planners.rss import rss_distance, rss_lateral_distance
 from stalwart.drive.scenarios.stage import Stage
 from stalwart.drive.scene import Class
 from stalwart.drive.scores import nuplan
 from stalwart.drive.scores.carla import Infractions, driving_score
 from stalwart.drive.scores.foreseen import least_times
-from stalwart.drive.scores.safety import rss_distance, rss_lateral_distance
 from stalwart.drive.simulation import Outcome
 
 RESPONSE_S, PROPER_MPS2 = 0.5, 4.0

@@ -1,0 +1,139 @@
+"""The expert: a privileged driver that obeys signals, signs and priority, and keeps the distances of RSS.
+
+It knows what traffic's drivers know of the road (`planners.foresight`), and everyone's speed and course.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stalwart.drive.geometry.tables import BROAD_M
+from stalwart.drive.planners.along import Along, along_route
+from stalwart.drive.planners.foresight import (
+    CROSS_S,
+    FORESEEN,
+    LANE_CURVATURE,
+    LANE_D,
+    LANE_HEADING,
+    LEAD_GAP,
+    LEAD_MPS,
+    NEAR_GAP,
+    NEAR_MPS,
+    STOP_WAY,
+    foresee,
+)
+from stalwart.drive.planners.pursuit import CAR, FAR, HARD_MPS2, desired_mps, idm, pursue
+from stalwart.drive.planners.rss import rss_distance, rss_lateral_distance
+from stalwart.drive.simulation import Worlds
+from stalwart.drive.traffic.drivers import ACCEPTED_S
+
+Doubles = NDArray[np.floating]
+Flags = NDArray[np.bool_]
+_PROPER_MPS2, _MARGIN, _MARGIN_M = -4.2, 1.05, 1.0
+"""RSS's braking while too near, and how much more than its distance is kept."""
+_CROSS_S, _LATEST_S = 2.2, 1.0
+_PATIENCE_S = 1.8
+_STOP_MARGIN_M = 1.5
+_BESIDE_M, _SETTLED_M, _COMMITTED_M = 1.2, 0.8, 2.4
+
+
+class Expert:
+    """A driver for all worlds: `expert()` gives controls (W, E, 2)."""
+
+    def __init__(self, world: Worlds) -> None:
+        self.world = world
+        self._out = np.zeros((world.worlds, world.egos, len(FORESEEN)), np.float32)
+        self._careful = np.zeros((world.state.agents, world.state.traits.shape[2]), np.float32)
+        self._careful[:, ACCEPTED_S] = _PATIENCE_S
+        self._dt: Any = np.float32(world.dt_s)
+        self._moving_over = np.zeros((world.worlds, world.egos), np.bool_)
+
+    def reset(self, mask: Flags) -> None:
+        """Forget which change of lanes was under way, in the worlds of the mask."""
+        self._moving_over[mask] = False
+
+    def __call__(self) -> NDArray[np.float32]:
+        """(W, E, 2) acceleration [m/s²] and steering angle [rad]."""
+        world, s = self.world, self.world.state
+        foresee(
+            world.tables, world.places.map_n, s.floats, s.ints, s.words, self._careful, self._dt, self._out
+        )  # fmt: skip
+        seen, ahead, near = world.observe(), self._out.astype(np.float64), along_route(world)
+        speed, desired = seen[..., 0].astype(np.float64), desired_mps(seen)
+        waits = self._waits(near, speed, seen[..., 3])
+        accel = np.minimum(
+            idm(speed, desired, ahead[..., LEAD_GAP], ahead[..., LEAD_MPS]),
+            idm(speed, desired, np.maximum(ahead[..., NEAR_GAP], 0.1), ahead[..., NEAR_MPS]),
+        )
+        # IDM stands 2.5 m before what it follows: a stop line may be come nearer to.
+        stop = idm(speed, desired, np.maximum(ahead[..., STOP_WAY] + _STOP_MARGIN_M, 0.1), np.zeros_like(speed))
+        accel = np.minimum(accel, stop)
+        gap, theirs = self._in_the_way(near)
+        accel = np.minimum(accel, idm(speed, desired, np.maximum(gap, 0.1), theirs))
+        accel = np.where(waits, np.minimum(accel, self._beside(near, speed, desired, seen[..., 3])), accel)
+        safe = _MARGIN * rss_distance(speed, theirs) + _MARGIN_M
+        accel = np.where((gap < safe) & (speed > 0.3), np.minimum(accel, _PROPER_MPS2), accel)
+        closing = np.maximum(speed - theirs, 0.1)
+        late = (gap / closing < _LATEST_S) | (closing**2 / (2 * np.maximum(gap - 0.5, 0.1)) > 4.5)
+        crossed = ahead[..., CROSS_S] < _CROSS_S
+        accel = np.where((late | crossed) & (speed > 0.3), HARD_MPS2, accel)
+        return np.stack([accel, self._steer(seen, ahead, waits)], -1).astype(np.float32)
+
+    def _in_the_way(self, near: Along) -> tuple[Doubles, Doubles]:
+        """(W, E) gap to the next one on the route who is not clear of it by RSS's lateral distance, and its speed."""
+        s, egos = self.world.state, self.world.egos
+        turn = s.yaw_rad[:, None] - s.yaw_rad[:, :egos, None]
+        across = s.speed_mps[:, None] * np.sin(turn)  # positive to the left
+        still = np.zeros_like(across)
+        room = np.where(near.aside_m > 0, rss_lateral_distance(-across, still), rss_lateral_distance(still, -across))
+        found = (near.ahead_m > 0) & (near.ahead_m < FAR) & (near.beside_m < room)
+        gaps = np.where(found, near.clear_m, FAR)
+        who = gaps.argmin(-1)[..., None]
+        along = np.maximum(s.speed_mps[:, None] * np.cos(turn), 0.0)
+        return np.take_along_axis(gaps, who, -1)[..., 0], np.take_along_axis(along, who, -1)[..., 0]
+
+    def _waits(self, near: Along, speed: Doubles, route_d: Doubles) -> Flags:
+        """(W, E) whether it is beside the lane to be in and nobody has made room there yet."""
+        s, egos = self.world.state, self.world.egos
+        on = np.take_along_axis(s.route, s.route_at[:, :egos, None].astype(np.int64), -1)[..., 0]
+        beside = (np.abs(route_d) > _BESIDE_M) & (s.lane[:, :egos] != on)
+        theirs = s.speed_mps[:, None] + 0 * near.ahead_m
+        mine = speed[..., None]
+        there = self._there(near, route_d)
+        faster = np.where(near.ahead_m > 0, mine - theirs, theirs - mine)
+        rear = np.where(near.ahead_m > 0, mine, theirs)
+        needs = 3.0 + 0.4 * rear + np.maximum(faster, 0.0) ** 2 / (2 * 2.5)
+        room = ~(there & (near.clear_m < needs)).any(-1)
+        # Once half over it goes on; before that it thinks again.
+        self._moving_over = beside & ((self._moving_over & (np.abs(route_d) < _COMMITTED_M)) | room)
+        return np.asarray(beside & ~self._moving_over)
+
+    def _there(self, near: Along, route_d: Doubles) -> Flags:
+        """(W, E, N) who is in the lane to be in."""
+        s, egos = self.world.state, self.world.egos
+        broad = self.world.tables.lane_f[s.lane[:, :egos], BROAD_M]
+        return np.asarray((near.ahead_m < FAR) & (np.abs(near.aside_m + route_d[..., None]) < broad[..., None] / 2))
+
+    def _beside(self, near: Along, speed: Doubles, desired: Doubles, route_d: Doubles) -> Doubles:
+        """(W, E) acceleration that lets it fall in behind whoever is beside or ahead in the lane to be in."""
+        s = self.world.state
+        there = self._there(near, route_d) & (near.ahead_m > -6.0)
+        gaps = np.where(there, np.maximum(near.clear_m, 0.1), FAR)
+        who = gaps.argmin(-1)[..., None]
+        theirs = np.take_along_axis(s.speed_mps[:, None] + 0 * near.ahead_m, who, -1)[..., 0]
+        return np.asarray(np.maximum(idm(speed, desired, np.take_along_axis(gaps, who, -1)[..., 0], theirs), -2.0))
+
+    def _steer(self, seen: NDArray[np.float32], ahead: Doubles, waits: Flags) -> Doubles:
+        """(W, E) along the path; while it is beside the lane to be in, in its own or gently over to it."""
+        speed, d = seen[..., 0], seen[..., 3]
+        length = np.maximum(0.9 * speed, 3.0)
+        steepest = np.minimum(0.5, 1.2 / np.maximum(speed, 1.0))
+        off = np.where(waits, ahead[..., LANE_D], d)
+        heading = np.where(waits, ahead[..., LANE_HEADING], seen[..., 4])
+        wanted = np.clip(-off / length, -steepest, steepest)
+        curvature = ahead[..., LANE_CURVATURE] + 2 * (wanted - heading) / length
+        gently: Doubles = np.arctan(curvature * CAR.wheelbase_m)
+        return np.where(waits | (np.abs(d) > _SETTLED_M), gently, pursue(seen))
