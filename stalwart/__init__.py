@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from stalwart.run.corruptions import corruptions as corruptions
     from stalwart.run.detect import detect as detect
     from stalwart.run.evaluate import evaluate as evaluate
+    from stalwart.run.learn import Practice as Practice
+    from stalwart.run.learn import learn as learn
+    from stalwart.run.play import evaluate_policy as evaluate_policy
     from stalwart.run.predict import predict as predict
     from stalwart.run.report import report as report
     from stalwart.run.train import Training as Training
@@ -35,6 +38,7 @@ except metadata.PackageNotFoundError:  # used from its folder, not installed
 
 # Each public name, the module it stands in, and its name there (None: the module itself).
 _PUBLIC: dict[str, tuple[str, str | None]] = {
+    "Practice": ("stalwart.run.learn", "Practice"),
     "Training": ("stalwart.run.train", "Training"),
     "attack": ("stalwart.run.attack", "attack"),
     "attack_run": ("stalwart.run.attack", "attack_run"),
@@ -47,7 +51,9 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "detect": ("stalwart.run.detect", "detect"),
     "drive": ("stalwart.drive", None),
     "evaluate": ("stalwart.run.evaluate", "evaluate"),
+    "learn": ("stalwart.run.learn", "learn"),
     "load": ("stalwart.store.checkpoint", "load"),
+    "evaluate_policy": ("stalwart.run.play", "evaluate_policy"),
     "predict": ("stalwart.run.predict", "predict"),
     "report": ("stalwart.run.report", "report"),
     "train": ("stalwart.run.train", "train"),
@@ -55,6 +61,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
 }
 
 __all__ = [
+    "Practice",
     "Training",
     "__version__",
     "attack",
@@ -68,6 +75,8 @@ __all__ = [
     "detect",
     "drive",
     "evaluate",
+    "evaluate_policy",
+    "learn",
     "load",
     "predict",
     "report",

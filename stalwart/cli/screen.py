@@ -127,7 +127,7 @@ class Screen:
             return
         spelled = [
             str(values[key])
-            for key in ("data", "model", "objective", "attack", "detector", "threat", "shield")
+            for key in ("env", "algo", "data", "model", "objective", "attack", "detector", "threat", "shield")
             if values.get(key)
         ]
         amount = f"{values['total']:,} {values.get('unit', '')}".strip() if values.get("total") else ""
@@ -282,7 +282,9 @@ def _result_tables(values: Mapping[str, Any]) -> list[Table]:
     for name, value in figures.items():
         if name in ("kind", "path") or (name == "n" and title is not None):
             continue
-        if name in intervals and isinstance(value, int | float):
+        if name == "interval":
+            table.add_row(Text("95 % interval"), f"{number(name, value[0])} to {number(name, value[1])}")
+        elif name in intervals and isinstance(value, int | float):
             table.add_row(Text(name), f"{share(value, intervals[name])}, 95 % interval")
         elif _flat(value):
             table.add_row(Text(name), Text(number(name, value)))

@@ -35,6 +35,8 @@ ROOMS: dict[str, Any] = {
     "schedules": contracts.Schedule,
     "roads": contracts.Roads,
     "scenarios": contracts.Scenario,
+    "worlds": contracts.Worlds,
+    "rl": contracts.Learner,
 }
 """Each room and the contract that its components keep."""
 
@@ -119,6 +121,8 @@ def _example(room: str) -> str:
         "attacks": "pgd(steps=20)",
         "data": "folder('pets/')",
         "roads": "town(seed=3)",
+        "worlds": "inventory()",
+        "rl": "ppo()",
     }
     return examples.get(room) or f"{names(room)[0]}()"
 

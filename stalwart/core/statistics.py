@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 
 def wilson(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -75,3 +76,16 @@ def _beta(x: float, a: float, b: float) -> float:
 def _off(value: float) -> float:
     """`value`, kept off zero."""
     return value if abs(value) > 1e-300 else 1e-300
+
+
+def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """The mean and its interval by Student's t (Gosset 1908): x̄ ± t s / √n; of one value alone it has no end."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n < 2:
+        return mean, -math.inf, math.inf
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    from scipy.stats import t  # half a second to import, so only where it is asked for
+
+    half = float(t.ppf(0.5 + level / 2, n - 1)) * spread
+    return mean, mean - half, mean + half

@@ -16,7 +16,7 @@ from stalwart.cli.main import app, run
 from stalwart.core import catalog
 
 HOUSE = Path(__file__).parents[2]
-COMMANDS = [*(str(command.name) for command in app.registered_commands), "data"]
+COMMANDS = [*(str(command.name) for command in app.registered_commands), "data", "rl"]
 
 
 def stalwart(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

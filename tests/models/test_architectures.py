@@ -12,14 +12,14 @@ from stalwart.core.contracts import Architecture, Signature
 from stalwart.core.errors import InputError, SpellingError
 from stalwart.core.layers import Classifier, Normalise
 
-OTHERS = ("torchvision", "torchvision_dense", "timm", "dense")
+OTHERS = ("torchvision", "torchvision_dense", "timm", "dense", "policy")
 """Models that are no classifiers, or need a name."""
 # One of each family and way of building, small ones.
 SPELLED = [
     *(
         f"{name}()"
         for name in catalog.names("models")
-        if name not in ("torchvision", "torchvision_dense", "timm", "dense")
+        if name not in OTHERS
     ),
     "resnet18()",
     "resnet18(stem='standard')",

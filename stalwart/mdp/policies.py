@@ -1,0 +1,168 @@
+"""Policies as networks: what is seen goes in as it is, and normalisation is a layer of the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stalwart.core.errors import InputError
+from stalwart.mdp.spaces import Kind
+
+_ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
+_LEAST_STD, _MOST_STD = -5.0, 2.0
+"""Range of the logarithm of a squashed policy's deviation."""
+
+
+class Normaliser(nn.Module):
+    """(x − mean) / deviation of what was seen so far, cut at ±10. Learners call `learn`; else it stands still."""
+
+    mean: Tensor
+    square: Tensor
+    count: Tensor
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("square", torch.ones(inputs))  # the variance
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return ((observations - self.mean) * (self.square + 1e-8).rsqrt()).clamp(-10.0, 10.0)
+
+    def learn(self, observations: Tensor) -> None:
+        """Take in (N, inputs): the moments of two sets together (Chan, Golub and LeVeque 1979)."""
+        count, old = len(observations), float(self.count)
+        variance, mean = torch.var_mean(observations, 0, correction=0)
+        total = old + count
+        gap = mean - self.mean
+        if old == 0:
+            self.square.copy_(variance)
+        else:
+            self.square.mul_(old / total).add_(variance * (count / total) + gap**2 * (old * count / total**2))
+        self.mean.add_(gap * (count / total))
+        self.count.fill_(total)
+
+
+class Policy(nn.Module):
+    """From observations (N, inputs), or states (N,), to `outputs` numbers for each, and from those to actions.
+
+    What the numbers are, `kind` says: 'values' of actions, 'logits' of actions, 'gaussian': the mean of a vector with
+    deviations of its own; 'squashed': mean and logarithm of the deviation of a vector before tanh.
+    """
+
+    middle: Tensor
+    reach: Tensor
+
+    def __init__(
+        self, inputs: int, outputs: int, kind: Kind, widths: Sequence[int], *, activation: str = "tanh",
+        states: bool = False, normalise: bool = False, gru: int = 0, duelling: bool = False,
+        low: Sequence[float] = (), high: Sequence[float] = (),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.inputs, self.outputs, self.kind, self.states, self.gru = inputs, outputs, kind, states, gru
+        if kind == "squashed" and not low:
+            raise InputError("a squashed policy needs the actions' bounds: low and high.")
+        self.norm = Normaliser(inputs) if normalise else None
+        layers: list[nn.Module] = []
+        width = inputs
+        for wide in widths:
+            layers += [_orthogonal(nn.Linear(width, wide), math.sqrt(2.0)), _ACTIVATIONS[activation]()]
+            width = wide
+        self.body = nn.Sequential(*layers)
+        self.cell = nn.GRUCell(width, gru) if gru else None
+        width = gru or width
+        gain = 1.0 if kind == "values" else 0.01
+        self.head = _orthogonal(nn.Linear(width, outputs * (2 if kind == "squashed" else 1)), gain)
+        self.state_value = _orthogonal(nn.Linear(width, 1), 1.0) if duelling else None
+        self.log_std = nn.Parameter(torch.zeros(outputs)) if kind == "gaussian" else None
+        bounded = len(low) > 0
+        self.register_buffer("middle", (torch.tensor(high) + torch.tensor(low)) / 2 if bounded else torch.zeros(()))
+        self.register_buffer("reach", (torch.tensor(high) - torch.tensor(low)) / 2 if bounded else torch.ones(()))
+        self.bounded = bounded
+
+    def prepare(self, observations: Tensor) -> Tensor:
+        """Numbers for the first layer: states one-hot, vectors normalised."""
+        if self.states:
+            return F.one_hot(observations.long(), self.inputs).to(torch.float32)
+        observations = observations.to(torch.float32)
+        return observations if self.norm is None else self.norm(observations)
+
+    def outputs_of(self, prepared: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The head's numbers and the memory (N, gru) after it; None where the policy has none."""
+        features = self.body(prepared)
+        if self.cell is not None:
+            if memory is None:
+                memory = torch.zeros(len(features), self.gru, device=features.device)
+            features = memory = self.cell(features, memory)
+        out = self.head(features)
+        if self.state_value is not None:  # Q = V + A − mean A: Wang et al., "Dueling network architectures" (ICML 2016)
+            out = self.state_value(features) + out - out.mean(-1, keepdim=True)
+        return out, memory
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """(N, outputs) without memory of what was before."""
+        out: Tensor = self.outputs_of(self.prepare(observations))[0]
+        return out
+
+    def act(
+        self, observations: Tensor, memory: Tensor | None = None, rng: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Actions as the world takes them: (N,) int64 or (N, dims) float32, and the memory.
+
+        Args:
+            rng: draw by it; None: the action thought best.
+        """
+        out, memory = self.outputs_of(self.prepare(observations), memory)
+        if self.kind == "values" or (self.kind == "logits" and rng is None):
+            return out.argmax(-1), memory
+        if self.kind == "logits":
+            return (out + gumbel(out.shape, rng, out.device)).argmax(-1), memory
+        if self.kind == "gaussian":
+            noise = 0.0 if rng is None else torch.randn(out.shape, generator=rng).to(out.device) * self.deviation()
+            return self.bound(out + noise), memory
+        mean, log_std = out.chunk(2, -1)
+        if rng is not None:
+            log_std = log_std.clamp(_LEAST_STD, _MOST_STD)
+            mean = mean + torch.randn(mean.shape, generator=rng).to(out.device) * log_std.exp()
+        return self.bound(mean.tanh()), memory
+
+    def deviation(self) -> Tensor:
+        """(dims,) of a gaussian policy."""
+        assert self.log_std is not None
+        return self.log_std.exp()
+
+    def bound(self, raw: Tensor) -> Tensor:
+        """From −1 to 1 into the actions' range; unbounded actions are passed on."""
+        return self.middle + self.reach * raw.clamp(-1.0, 1.0) if self.bounded else raw
+
+    def squashed(self, prepared: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A drawn action in (−1, 1) and the logarithm of its density there, both differentiable.
+
+        With u ~ N(μ, σ) and a = tanh u: log π(a) = log N(u) − Σ log(1 − tanh² u) (Haarnoja et al. 2018, appendix C);
+        log(1 − tanh² u) = 2 (log 2 − u − softplus(−2u)) does not underflow.
+        """
+        mean, log_std = self.outputs_of(prepared)[0].chunk(2, -1)
+        log_std = log_std.clamp(_LEAST_STD, _MOST_STD)
+        noise = torch.randn(mean.shape, generator=rng).to(mean.device)
+        raw = mean + log_std.exp() * noise
+        density = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
+        volume = 2 * (math.log(2) - raw - F.softplus(-2 * raw))
+        return raw.tanh(), (density - volume).sum(-1)
+
+
+def gumbel(shape: Sequence[int], rng: torch.Generator | None, device: torch.device | str = "cpu") -> Tensor:
+    """−log(−log U): the argmax of logits plus these is a draw from their softmax (Gumbel 1954)."""
+    uniform = torch.rand(tuple(shape), generator=rng).clamp_(1e-10, 1 - 1e-7)
+    return -torch.log(-torch.log(uniform)).to(device)
+
+
+def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
+    """Orthogonal weights (Saxe et al. 2014) and biases of 0, as PPO's results were found to want them."""
+    if layer.weight.device.type != "meta":
+        nn.init.orthogonal_(layer.weight, gain)
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,45 @@
+"""Returns and advantages from what happened."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+
+def advantages(
+    reward: Floats, terminated: Flags, truncated: Flags, values: Floats, discount: float, trace: float
+) -> Floats:
+    """Generalised advantage estimation: A_t = Σ_k (γλ)^k δ_{t+k}, δ_t = r_t + γ V(s_{t+1}) − V(s_t), within an episode
+    (Schulman et al., "High-dimensional continuous control using GAE", ICLR 2016, equation 16).
+
+    Behind a termination V is 0. Behind a truncation the world would have gone on, so V of the last state counts (Pardo
+    et al., "Time limits in reinforcement learning", ICML 2018).
+
+    Args:
+        reward, terminated, truncated: (T, N).
+        values: (T + 1, N); row t + 1 is the value of the state that step t led to. With autoreset in the next step, the
+            observation after an episode's last step is that state, and the step from there is no step of any episode.
+
+    Returns:
+        (T, N); whatever stands at steps that belong to no episode means nothing.
+    """
+    goes_on = ~terminated
+    delta = reward + discount * values[1:] * goes_on - values[:-1]
+    carry = (discount * trace * (goes_on & ~truncated)).astype(np.float32)
+    found = np.empty_like(delta)
+    if reward.shape[1] == 1:  # one world: plain numbers are faster than arrays of one
+        sums, ahead = [0.0] * len(reward), 0.0
+        steps = list(zip(delta[:, 0].tolist(), carry[:, 0].tolist(), strict=True))
+        for t in range(len(steps) - 1, -1, -1):
+            ahead = steps[t][0] + steps[t][1] * ahead
+            sums[t] = ahead
+        found[:, 0] = sums
+        return found
+    ahead_of = np.zeros(reward.shape[1], np.float32)
+    for t in range(len(reward) - 1, -1, -1):
+        ahead_of = delta[t] + carry[t] * ahead_of
+        found[t] = ahead_of
+    return found

@@ -1,0 +1,173 @@
+"""Deep Q-networks: Mnih et al., "Human-level control through deep reinforcement learning" (Nature 2015).
+
+Q descends the Huber loss of r + γ^n max_a′ Q̄(s′, a′) − Q(s, a), with Q̄ an older copy. Double: the network chooses a′
+and its copy says its worth (van Hasselt et al., AAAI 2016). Duelling: Q = V + A − mean A (Wang et al., ICML 2016).
+n steps: Sutton 1988. Prioritised replay: Schaul et al., ICLR 2016 (`mdp/replay.py`). Together: Hessel et al., "Rainbow"
+(AAAI 2018).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stalwart.core import catalog
+from stalwart.core.component import above, at_least, between, component
+from stalwart.core.contracts import Event, Signature
+from stalwart.core.errors import InputError, TrainingError
+from stalwart.core.rng import seed_of
+from stalwart.mdp.flat import Flat
+from stalwart.mdp.policies import Policy
+from stalwart.mdp.quick import heads_of
+from stalwart.mdp.replay import Drawn, Replay
+from stalwart.mdp.spaces import Spaces, flat
+
+
+@component
+class dqn:
+    """Deep Q-network for discrete actions: double, duelling, n-step and prioritised as wished."""
+
+    lr: Annotated[float, above(0)] = 1e-3
+    """Learning rate."""
+    batch: Annotated[int, at_least(1)] = 64
+    """Steps in one gradient."""
+    every: Annotated[int, at_least(1)] = 4
+    """Rounds of all worlds between two times of learning."""
+    updates: Annotated[int, at_least(1)] = 1
+    """Gradients at each of these times."""
+    after: Annotated[int, at_least(1)] = 1000
+    """Steps before learning begins."""
+    memory: Annotated[int, at_least(10)] = 50_000
+    """Steps remembered."""
+    discount: Annotated[float, between(0, 1)] = 0.99
+    """γ."""
+    steps: Annotated[int, at_least(1)] = 1
+    """n: rewards counted before Q̄ is asked."""
+    double: bool = True
+    """Whether the network chooses a′."""
+    duelling: bool = False
+    """Whether values are a state's value and advantages."""
+    priority: Annotated[float, between(0, 1)] = 0.0
+    """α of prioritised replay; 0: all steps are as likely."""
+    beta: Annotated[float, between(0, 1)] = 0.4
+    """β of prioritised replay at the start; it rises to 1."""
+    target_every: Annotated[int, at_least(1)] = 250
+    """Gradients between two moves of the copy."""
+    target_share: Annotated[float, between(0, 1)] = 1.0
+    """How far the copy moves each time."""
+    explore: Annotated[float, between(0, 1)] = 1.0
+    """Share of random actions at the start."""
+    explore_last: Annotated[float, between(0, 1)] = 0.05
+    """The same from `explore_share` of the training on."""
+    explore_share: Annotated[float, above(0)] = 0.2
+    """Part of the training in which it falls."""
+    most_gradient: Annotated[float, above(0)] = 10.0
+    """The gradient's norm at most."""
+    widths: tuple[Annotated[int, at_least(1)], ...] = (64, 64)
+    """Hidden layers."""
+    normalise: bool = False
+    """Observations by their running mean and deviation, kept with the policy."""
+
+    def begin(self, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> _Student:
+        if not spaces.actions:
+            raise InputError("dqn needs discrete actions; for vectors there are ppo and sac.")
+        return _Student(self, spaces, worlds, seed, device)
+
+
+class _Student:
+    def __init__(self, how: dqn, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> None:
+        self.how, self.device, self.actions = how, device, spaces.actions
+        self.architecture = spaces.policy(
+            "values", how.widths, activation="relu", normalise=how.normalise, duelling=how.duelling
+        )
+        signature = Signature(spaces.actions, 1, (1, 1))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(seed, "dqn"))
+            self.policy: Policy = catalog.make(self.architecture, "models").build(signature).to(device)
+            self.target: Policy = catalog.make(self.architecture, "models").build(signature).to(device)
+        self.flat = Flat(self.policy.parameters(), how.lr)
+        self.copy = Flat(self.target.parameters(), how.lr)
+        self.copy.follow(self.flat, 1.0)
+        self.replay = Replay(how.memory, worlds, spaces, how.steps, how.priority)
+
+    def chapter(self, worlds: Any, steps: int, seed: int, begun: float, ended: float) -> Iterator[Event]:
+        how, replay, count = self.how, self.replay, worlds.num_envs
+        random = np.random.default_rng(seed)
+        heads = heads_of(self.policy, count)
+        seen = flat(worlds.reset(seed=seed % 2**31)[0])
+        fresh, sums = np.zeros(count, np.bool_), np.zeros(count)
+        returns: list[float] = []
+        losses: list[Tensor] = []
+        rounds = max(1, round(steps / count))
+        told = max(1, rounds // 100, 250 // count)
+        for number in range(1, rounds + 1):
+            share = begun + (ended - begun) * number / rounds
+            fallen = min(share / how.explore_share, 1.0)
+            astray = random.random(count) < how.explore + (how.explore_last - how.explore) * fallen
+            action = random.integers(self.actions, size=count)
+            if not astray.all():
+                action = np.where(astray, action, heads(seen).argmax(-1))
+            after, reward, terminated, truncated, _ = worlds.step(action)
+            replay.add(seen, action, reward, terminated, truncated, ~fresh)
+            seen, fresh = flat(after), terminated | truncated
+            sums += reward
+            if fresh.any():
+                returns += sums[fresh].tolist()
+                sums[fresh] = 0
+            if number % how.every == 0 and len(replay) >= max(how.after, how.batch):
+                if self.policy.norm is not None:
+                    recent = np.arange(replay.at - how.every, replay.at) % replay.rows
+                    self.policy.norm.learn(torch.from_numpy(replay.seen[recent]).flatten(0, 1).to(self.device))
+                for _ in range(how.updates):
+                    beta = how.beta + (1 - how.beta) * share
+                    losses.append(self._learn(replay.draw(how.batch, how.discount, random, beta)))
+            if number == rounds:
+                replay.close(seen)
+            if number % told == 0 or number == rounds:
+                yield Event("progress", {"done": number * count, **self._figures(losses, returns)})
+                losses, returns = [], []
+
+    def _learn(self, drawn: Drawn) -> Tensor:
+        """One gradient."""
+        policy = self.policy
+        ahead = policy.prepare(drawn.ahead.to(self.device))
+        with torch.no_grad():
+            worth = self.target.outputs_of(ahead)[0]
+            chooser = policy.outputs_of(ahead)[0] if self.how.double else worth
+            best = worth.gather(1, chooser.argmax(1, keepdim=True))[:, 0]
+            wanted = drawn.reward.to(self.device) + drawn.discount.to(self.device) * best
+        values = policy.outputs_of(policy.prepare(drawn.seen.to(self.device)))[0]
+        value = values.gather(1, drawn.action.to(self.device)[:, None])[:, 0]
+        each = F.smooth_l1_loss(value, wanted, reduction="none")
+        loss = (drawn.weight.to(self.device) * each).mean()
+        self.flat.step(loss, self.how.most_gradient)
+        if self.how.priority:
+            self.replay.surprise(drawn.place, (value - wanted).detach().cpu().numpy())
+        if self.flat.count % self.how.target_every == 0:
+            self.copy.follow(self.flat, self.how.target_share)
+        return loss.detach()
+
+    def _figures(self, losses: list[Tensor], returns: list[float]) -> dict[str, float]:
+        figures = {"train_return": sum(returns) / len(returns)} if returns else {}
+        if losses:
+            figures["loss"] = float(torch.stack(losses).mean())
+            if not math.isfinite(figures["loss"]):
+                raise TrainingError("dqn: the loss is not finite. Try a lower lr.")
+        return figures
+
+    def state(self) -> dict[str, Tensor]:
+        policy = {f"policy/{name}": value for name, value in self.policy.state_dict().items()}
+        return {**policy, **self.flat.state("flat"), **self.copy.state("copy"), **self.replay.state()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        for name, value in self.policy.state_dict().items():
+            value.copy_(state[f"policy/{name}"])
+        self.flat.restore(state, "flat")
+        self.copy.restore(state, "copy")
+        self.replay.restore(state)

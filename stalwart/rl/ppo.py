@@ -1,0 +1,267 @@
+"""Proximal policy optimisation: Schulman et al., "Proximal policy optimization algorithms" (2017).
+
+With r = π(a|s) / π_old(a|s) the policy climbs E[min(r A, clip(r, 1 − ε, 1 + ε) A)] (equation 7), the values descend
+½ (V − R)², and an entropy bonus keeps the policy from settling early (equation 9). Advantages are GAE's
+(`mdp/returns.py`). What else makes it work is in Huang et al., "The 37 implementation details of PPO" (ICLR blog 2022).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stalwart.core import catalog
+from stalwart.core.component import above, at_least, between, component
+from stalwart.core.contracts import Event, Signature
+from stalwart.core.errors import InputError, TrainingError
+from stalwart.core.rng import generator, seed_of
+from stalwart.mdp.flat import Flat
+from stalwart.mdp.policies import Policy, gumbel
+from stalwart.mdp.quick import heads_of
+from stalwart.mdp.returns import Floats, advantages
+from stalwart.mdp.rollout import Collector, Draw, Rollout
+from stalwart.mdp.spaces import Spaces
+
+
+@component
+class ppo:
+    """Proximal policy optimisation, for discrete actions and vectors, with a memory (GRU) if wished."""
+
+    lr: Annotated[float, above(0)] = 3e-4
+    """Learning rate at the start; it falls to 0 in a straight line where `anneal` is set."""
+    horizon: Annotated[int, at_least(1)] = 256
+    """Steps of each world between two updates."""
+    batch: Annotated[int, at_least(1)] = 64
+    """Steps in one gradient; with a memory, whole worlds of `horizon` steps that come to about as many."""
+    epochs: Annotated[int, at_least(1)] = 10
+    """Passes over what was seen."""
+    discount: Annotated[float, between(0, 1)] = 0.99
+    """γ."""
+    trace: Annotated[float, between(0, 1)] = 0.95
+    """λ of the advantages."""
+    clip: Annotated[float, above(0)] = 0.2
+    """ε."""
+    entropy: Annotated[float, at_least(0)] = 0.0
+    """Weight of the entropy."""
+    value: Annotated[float, at_least(0)] = 0.5
+    """Weight of the values' squared error."""
+    most_gradient: Annotated[float, above(0)] = 0.5
+    """The gradient's norm at most."""
+    anneal: bool = True
+    """Whether the learning rate falls."""
+    widths: tuple[Annotated[int, at_least(1)], ...] = (64, 64)
+    """Hidden layers, of the policy and of the values."""
+    gru: Annotated[int, at_least(0)] = 0
+    """Numbers of memory; 0: none."""
+    normalise: bool = True
+    """Observations by their running mean and deviation, kept with the policy."""
+    scale_rewards: bool = False
+    """Rewards over the running deviation of the discounted return."""
+
+    def begin(self, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> _Student:
+        return _Student(self, spaces, worlds, seed, device)
+
+
+def clipped(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """−min(r A, clip(r) A), the mean over samples (equation 7)."""
+    ratio = log_ratio.exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
+
+
+def log_density(policy: Policy, out: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    """log π(raw) for each sample and the mean entropy, from the head's numbers."""
+    if policy.kind == "logits":
+        logs = out.log_softmax(-1)
+        return logs.gather(-1, raw[..., None])[..., 0], -(logs.exp() * logs).sum(-1).mean()
+    assert policy.log_std is not None
+    scaled = (raw - out) * (-policy.log_std).exp()
+    constant = 0.5 * math.log(2 * math.pi)
+    return (-0.5 * scaled**2 - policy.log_std - constant).sum(-1), (policy.log_std + constant + 0.5).sum()
+
+
+class _Student:
+    def __init__(self, how: ppo, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> None:
+        self.how, self.spaces, self.device = how, spaces, device
+        kind: Any = "logits" if spaces.actions else "gaussian"
+        self.architecture = spaces.policy(kind, how.widths, normalise=how.normalise, gru=how.gru)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(seed, "ppo"))
+            outputs = spaces.actions or spaces.dims
+            self.policy: Policy = catalog.make(self.architecture, "models").build(Signature(outputs, 1, (1, 1)))
+            self.critic = Policy(spaces.inputs + how.gru, 1, "values", how.widths)
+        self.policy, self.critic = self.policy.to(device), self.critic.to(device)
+        self.flat = Flat([*self.policy.parameters(), *self.critic.parameters()], how.lr, eps=1e-5)
+        self.out = Rollout.empty(how.horizon, worlds, spaces, how.gru)
+        self.income = np.zeros(4)  # of the discounted return: how many, mean, sum of squares; and 1 once begun
+        self.running = np.zeros(worlds)
+        if how.gru and how.batch < how.horizon:
+            raise InputError(f"ppo: batch must be at least the horizon where there is a memory. Got {how.batch}.")
+
+    # ------------------------------------------------------------ acting
+
+    def chapter(self, worlds: Any, steps: int, seed: int, begun: float, ended: float) -> Iterator[Event]:
+        how, out = self.how, self.out
+        rng = generator(seed, "ppo")
+        collector = Collector(worlds, out, seed % 2**31)
+        self.running[:] = 0
+        shape = worlds.single_action_space.shape or ()
+        rounds = max(1, round(steps / (how.horizon * worlds.num_envs)))
+        for number in range(rounds):
+            share = begun + (ended - begun) * number / rounds
+            self.flat.lr = how.lr * (1 - share) if how.anneal else how.lr
+            with torch.inference_mode():
+                collector.collect(self._drawing(rng, worlds.num_envs, shape))
+            figures = self._learn(rng)
+            if collector.returns:
+                figures["train_return"] = sum(collector.returns) / len(collector.returns)
+            yield Event("progress", {"done": (number + 1) * how.horizon * worlds.num_envs, **figures})
+
+    def _drawing(self, rng: torch.Generator, count: int, shape: tuple[int, ...]) -> Draw:
+        """What `Collector` asks each step; all of a rollout's noise is drawn at once."""
+        policy, device = self.policy, self.device
+        size = (self.how.horizon, count, policy.outputs)
+        noise = (gumbel(size, rng) if policy.kind == "logits" else torch.randn(size, generator=rng)).numpy()
+        if policy.kind == "gaussian":
+            noise = noise * policy.deviation().cpu().numpy()
+            centre, reach = policy.middle.cpu().numpy(), policy.reach.cpu().numpy()
+        heads = heads_of(policy, count)
+
+        def draw(t: int, seen: NDArray[Any], memory: Floats) -> tuple[NDArray[Any], NDArray[Any], Floats | None]:
+            after = None
+            if policy.gru:
+                known = policy.prepare(torch.from_numpy(seen).to(device))
+                found, state = policy.outputs_of(known, torch.from_numpy(memory).to(device))
+                assert state is not None
+                out, after = found.cpu().numpy(), state.cpu().numpy()
+            else:
+                out = heads(seen)
+            raw = out + noise[t]
+            if policy.kind == "logits":
+                raw = raw.argmax(-1)
+                return raw, raw, after
+            action = centre + reach * np.clip(raw, -1.0, 1.0) if policy.bounded else raw
+            return raw, action.reshape(count, *shape), after
+
+        return draw
+
+    # ------------------------------------------------------------ learning
+
+    def _learn(self, rng: torch.Generator) -> dict[str, float]:
+        how, out, policy = self.how, self.out, self.policy
+        reward = self._scaled(out.reward) if how.scale_rewards else out.reward
+        seen, raw, memory = (torch.from_numpy(part).to(self.device) for part in (out.seen, out.raw, out.memory))
+        with torch.no_grad():
+            flat_seen = seen.flatten(0, 1)
+            prepared = policy.prepare(flat_seen)  # (T + 1 · N, inputs): as the policy saw them
+            memory = memory.flatten(0, 1)
+            values = self.critic(torch.cat([prepared, memory], -1))[:, 0].view(seen.shape[:2])
+            count = raw.shape[0] * raw.shape[1]
+            heads, _ = policy.outputs_of(prepared[:count], memory[:count] if how.gru else None)
+            old, _ = log_density(policy, heads, raw.flatten(0, 1))
+        gains = torch.from_numpy(
+            advantages(reward, out.terminated, out.truncated, values.cpu().numpy(), how.discount, how.trace)
+        ).to(self.device)
+        valid = torch.from_numpy(out.valid).to(self.device)
+        columns = [old.view(raw.shape[:2]), gains, gains + values[:-1], valid]
+        figures = (
+            self._sequences(prepared.view(*seen.shape[:2], -1), raw, columns, rng)
+            if how.gru
+            else self._shuffled(prepared[:count], raw.flatten(0, 1), [c.flatten() for c in columns], rng)
+        )
+        if policy.norm is not None:
+            policy.norm.learn(flat_seen[:count][valid.flatten()])
+        return figures
+
+    def _shuffled(self, prepared: Tensor, raw: Tensor, columns: list[Tensor], rng: torch.Generator) -> dict[str, float]:
+        """Epochs over single steps in random order; those that belong to no episode are left out."""
+        old, gains, targets, valid = columns
+        chosen = valid.nonzero()[:, 0]
+        losses: list[Tensor] = []
+        for _ in range(self.how.epochs):
+            order = chosen[torch.randperm(len(chosen), generator=rng).to(chosen.device)]
+            parts = [torch.split(column[order], self.how.batch) for column in (prepared, raw, old, gains, targets)]
+            for seen, action, before, gain, target in zip(*parts, strict=True):
+                if len(seen) < 2:  # no deviation of one
+                    continue
+                head, _ = self.policy.outputs_of(seen)
+                log, entropy = log_density(self.policy, head, action)
+                losses.append(self._descend(log - before, gain, self.critic.outputs_of(seen)[0][:, 0], target, entropy))
+        return self._figures(losses)
+
+    def _sequences(
+        self, prepared: Tensor, raw: Tensor, columns: list[Tensor], rng: torch.Generator
+    ) -> dict[str, float]:
+        """Epochs over whole worlds, whose memory is gone through again from what it was at the rollout's start."""
+        old, gains, targets, valid = columns
+        horizon, count = raw.shape[:2]
+        first = torch.from_numpy(self.out.memory[0]).to(self.device)
+        losses: list[Tensor] = []
+        group = max(1, self.how.batch // horizon)
+        for _ in range(self.how.epochs):
+            for index in torch.split(torch.randperm(count, generator=rng).to(self.device), group):
+                memory: Tensor | None = first[index]
+                heads, memories = [], []
+                for t in range(horizon):
+                    assert memory is not None
+                    memories.append(memory)
+                    head, memory = self.policy.outputs_of(prepared[t, index], memory)
+                    heads.append(head)
+                    assert memory is not None
+                    memory = memory * valid[t, index][:, None]
+                good = valid[:, index]
+                log, entropy = log_density(self.policy, torch.stack(heads)[good], raw[:, index][good])
+                # The values read the memory but do not shape it.
+                known = torch.cat([prepared[:-1, index], torch.stack(memories).detach()], -1)[good]
+                value = self.critic.outputs_of(known)[0][:, 0]
+                log_ratio = log - old[:, index][good]
+                losses.append(self._descend(log_ratio, gains[:, index][good], value, targets[:, index][good], entropy))
+        return self._figures(losses)
+
+    def _descend(self, log_ratio: Tensor, gain: Tensor, value: Tensor, target: Tensor, entropy: Tensor) -> Tensor:
+        how = self.how
+        deviation, mean = torch.std_mean(gain)
+        climbing = clipped(log_ratio, (gain - mean) / (deviation + 1e-8), how.clip)
+        loss = climbing + how.value * torch.nn.functional.mse_loss(value, target) - how.entropy * entropy
+        self.flat.step(loss, how.most_gradient)
+        return loss.detach()
+
+    def _figures(self, losses: list[Tensor]) -> dict[str, float]:
+        loss = float(torch.stack(losses).mean()) if losses else 0.0
+        if not math.isfinite(loss):
+            raise TrainingError("ppo: the loss is not finite. Try a lower lr, or scale_rewards=True.")
+        return {"loss": loss}
+
+    def _scaled(self, reward: Floats) -> Floats:
+        """Rewards over the deviation of the discounted return so far (Engstrom et al., ICLR 2020, section 3)."""
+        out = self.out
+        count, mean, squares, _ = self.income
+        for t in range(len(reward)):
+            self.running = self.running * self.how.discount + reward[t]
+            n = len(self.running)
+            gap = self.running.mean() - mean
+            squares += self.running.var() * n + gap**2 * count * n / (count + n)
+            mean += gap * n / (count + n)
+            count += n
+            self.running[out.terminated[t] | out.truncated[t]] = 0
+        self.income[:] = count, mean, squares, 1
+        scaled: Floats = (reward / math.sqrt(squares / count + 1e-8)).astype(np.float32)
+        return scaled
+
+    # ------------------------------------------------------------ going on later
+
+    def state(self) -> dict[str, Tensor]:
+        policy = {f"policy/{name}": value for name, value in self.policy.state_dict().items()}
+        return {**policy, **self.flat.state("flat"), "income": torch.from_numpy(self.income)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        own = self.policy.state_dict()
+        for name, value in own.items():
+            value.copy_(state[f"policy/{name}"])
+        self.flat.restore(state, "flat")
+        self.income[:] = state["income"].numpy()

@@ -1,0 +1,183 @@
+"""Soft actor-critic: Haarnoja et al., "Soft actor-critic algorithms and applications" (2018).
+
+Two critics descend (Q − (r + γ (min Q̄(s′, a′) − α log π(a′|s′))))² with a′ drawn from the policy (equation 5); the
+policy descends E[α log π(a|s) − min Q(s, a)] with a differentiable in it (equation 9); α descends −α (log π + H̄), so
+that the entropy stays near H̄ = −dims (equation 18).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stalwart.core import catalog
+from stalwart.core.component import above, at_least, between, component
+from stalwart.core.contracts import Event, Signature
+from stalwart.core.errors import InputError, TrainingError
+from stalwart.core.rng import generator, seed_of
+from stalwart.mdp.flat import Flat
+from stalwart.mdp.policies import Policy
+from stalwart.mdp.quick import heads_of
+from stalwart.mdp.replay import Drawn, Replay
+from stalwart.mdp.spaces import Spaces, flat
+
+
+@component
+class sac:
+    """Soft actor-critic for actions that are bounded vectors; the weight of entropy finds itself."""
+
+    lr: Annotated[float, above(0)] = 3e-4
+    """Learning rate of policy, critics and entropy's weight."""
+    batch: Annotated[int, at_least(1)] = 256
+    """Steps in one gradient."""
+    every: Annotated[int, at_least(1)] = 1
+    """Rounds of all worlds between two times of learning."""
+    updates: Annotated[int, at_least(1)] = 1
+    """Gradients at each of these times."""
+    after: Annotated[int, at_least(1)] = 1000
+    """Steps before learning begins; until then actions are drawn evenly."""
+    memory: Annotated[int, at_least(10)] = 1_000_000
+    """Steps remembered."""
+    discount: Annotated[float, between(0, 1)] = 0.99
+    """γ."""
+    target_share: Annotated[float, between(0, 1)] = 0.005
+    """How far the critics' copies follow at each gradient."""
+    alpha: Annotated[float, above(0)] = 1.0
+    """Weight of the entropy at the start."""
+    widths: tuple[Annotated[int, at_least(1)], ...] = (256, 256)
+    """Hidden layers, of the policy and of each critic."""
+    normalise: bool = False
+    """Observations by their running mean and deviation, kept with the policy."""
+
+    def begin(self, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> _Student:
+        if spaces.actions or not spaces.low:
+            raise InputError("sac needs actions that are vectors with bounds; for discrete ones there are ppo and dqn.")
+        return _Student(self, spaces, worlds, seed, device)
+
+
+class _Student:
+    def __init__(self, how: sac, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> None:
+        self.how, self.device, self.dims = how, device, spaces.dims
+        self.architecture = spaces.policy("squashed", how.widths, activation="relu", normalise=how.normalise)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(seed, "sac"))
+            signature = Signature(spaces.dims, 1, (1, 1))
+            self.policy: Policy = catalog.make(self.architecture, "models").build(signature).to(device)
+            made = [
+                Policy(spaces.inputs + spaces.dims, 1, "values", how.widths, activation="relu").to(device)
+                for _ in range(4)
+            ]
+        self.critics, self.copies = made[:2], made[2:]
+        self.log_alpha = nn.Parameter(torch.full((1,), math.log(how.alpha), device=device))
+        self.actor = Flat(self.policy.parameters(), how.lr)
+        self.critic = Flat([p for net in self.critics for p in net.parameters()], how.lr)
+        self.copy = Flat([p for net in self.copies for p in net.parameters()], how.lr)
+        self.tuner = Flat([self.log_alpha], how.lr)
+        self.copy.follow(self.critic, 1.0)
+        self.replay = Replay(how.memory, worlds, spaces)
+
+    def chapter(self, worlds: Any, steps: int, seed: int, begun: float, ended: float) -> Iterator[Event]:
+        how, replay, count = self.how, self.replay, worlds.num_envs
+        random, rng = np.random.default_rng(seed), generator(seed, "sac")
+        heads, shape = heads_of(self.policy, count), worlds.single_action_space.shape
+        middle, reach = self.policy.middle.cpu().numpy(), self.policy.reach.cpu().numpy()
+        seen = flat(worlds.reset(seed=seed % 2**31)[0])
+        fresh, sums = np.zeros(count, np.bool_), np.zeros(count)
+        returns: list[float] = []
+        losses: list[Tensor] = []
+        rounds = max(1, round(steps / count))
+        told = max(1, rounds // 100, 100 // count)
+        for number in range(1, rounds + 1):
+            if self.tuner.count:
+                mean, log_std = np.split(heads(seen), 2, -1)
+                deviation = np.exp(np.clip(log_std, -5.0, 2.0))
+                action = np.tanh(mean + deviation * random.standard_normal(mean.shape)).astype(np.float32)
+            else:
+                action = random.uniform(-1, 1, (count, self.dims)).astype(np.float32)
+            taken = (middle + reach * action).reshape(count, *shape)
+            after, reward, terminated, truncated, _ = worlds.step(taken)
+            replay.add(seen, action, reward, terminated, truncated, ~fresh)
+            seen, fresh = flat(after), terminated | truncated
+            sums += reward
+            if fresh.any():
+                returns += sums[fresh].tolist()
+                sums[fresh] = 0
+            if number % how.every == 0 and len(replay) >= how.after:
+                if self.policy.norm is not None:
+                    recent = np.arange(replay.at - how.every, replay.at) % replay.rows
+                    self.policy.norm.learn(torch.from_numpy(replay.seen[recent]).flatten(0, 1).to(self.device))
+                losses += [self._learn(replay.draw(how.batch, how.discount, random), rng) for _ in range(how.updates)]
+            if number == rounds:
+                replay.close(seen)
+            if number % told == 0 or number == rounds:
+                yield Event("progress", {"done": number * count, **self._figures(losses, returns)})
+                losses, returns = [], []
+
+    def _learn(self, drawn: Drawn, rng: torch.Generator) -> Tensor:
+        """One gradient of critics, policy and entropy's weight."""
+        device, policy = self.device, self.policy
+        with torch.no_grad():
+            seen, ahead = policy.prepare(drawn.seen.to(device)), policy.prepare(drawn.ahead.to(device))
+            alpha = self.log_alpha.exp()
+            following, density = policy.squashed(ahead, rng)
+            worth = _least(self.copies, ahead, following) - alpha * density
+            wanted = drawn.reward.to(device) + drawn.discount.to(device) * worth
+        loss = critic_loss(self.critics, seen, drawn.action.to(device), wanted)
+        self.critic.step(loss)
+        self.copy.follow(self.critic, self.how.target_share)
+        action, density = policy.squashed(seen, rng)
+        for net in self.critics:
+            net.requires_grad_(False)
+        self.actor.step(actor_loss(self.critics, seen, action, density, alpha))
+        for net in self.critics:
+            net.requires_grad_(True)
+        self.tuner.step(-(self.log_alpha.exp() * (density.detach() - self.dims).mean()).sum())
+        return loss.detach()
+
+    def _figures(self, losses: list[Tensor], returns: list[float]) -> dict[str, float]:
+        figures = {"train_return": sum(returns) / len(returns)} if returns else {}
+        figures["alpha"] = float(self.log_alpha.detach().exp())
+        if losses:
+            figures["loss"] = float(torch.stack(losses).mean())
+            if not math.isfinite(figures["loss"]):
+                raise TrainingError("sac: the loss is not finite. Try a lower lr.")
+        return figures
+
+    def _flats(self) -> dict[str, Flat]:
+        return {"actor": self.actor, "critic": self.critic, "copy": self.copy, "tuner": self.tuner}
+
+    def state(self) -> dict[str, Tensor]:
+        found = {f"policy/{name}": value for name, value in self.policy.state_dict().items()} | self.replay.state()
+        for name, one in self._flats().items():
+            found |= one.state(name)
+        return found
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        for name, value in self.policy.state_dict().items():
+            value.copy_(state[f"policy/{name}"])
+        for name, one in self._flats().items():
+            one.restore(state, name)
+        self.replay.restore(state)
+
+
+def _least(critics: list[Policy], seen: Tensor, action: Tensor) -> Tensor:
+    """(B,): the lesser of two critics, against the bias of maximising (Fujimoto et al., ICML 2018)."""
+    first, second = (net.outputs_of(torch.cat([seen, action], -1))[0][:, 0] for net in critics)
+    return torch.minimum(first, second)
+
+
+def critic_loss(critics: list[Policy], seen: Tensor, action: Tensor, wanted: Tensor) -> Tensor:
+    """½ Σ over critics of the mean of (Q − wanted)² (equation 5)."""
+    together = torch.cat([seen, action], -1)
+    errors = [(net.outputs_of(together)[0][:, 0] - wanted) ** 2 for net in critics]
+    return 0.5 * (errors[0].mean() + errors[1].mean())
+
+
+def actor_loss(critics: list[Policy], seen: Tensor, action: Tensor, density: Tensor, alpha: Tensor) -> Tensor:
+    """The mean of α log π − min Q (equation 9)."""
+    return (alpha * density - _least(critics, seen, action)).mean()

@@ -1,0 +1,1 @@
+"""Decision problems of our own, many of each side by side. Gymnasium's are named by their id."""

@@ -1,0 +1,34 @@
+"""The driving world as a decision problem."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from stalwart.core.component import above, at_least, component
+from stalwart.core.contracts import Roads
+
+
+@component
+class driving:
+    """One driver among traffic, who sees the privileged vector of 92 numbers (`drive.observation`)."""
+
+    roads: Roads = "crossroads(seed=1)"  # type: ignore[assignment]
+    """The map, as the room `roads` spells it."""
+    actions: Literal["continuous", "discrete", "waypoints"] = "continuous"
+    """What is decided: acceleration and steering, meta-actions, or four points ahead."""
+    seconds: Annotated[float, above(0)] = 60.0
+    """After which an episode is cut off."""
+    agents: Annotated[int, at_least(1)] = 24
+    """Vehicles in each world."""
+    walkers: Annotated[int, at_least(0)] = 4
+    """People on foot."""
+    traffic: str = "mixed"
+    """How the others drive."""
+
+    def build(self, count: int) -> Any:
+        from stalwart.drive.env import DriveVectorEnv  # Numba's kernels load only where they are wanted
+
+        return DriveVectorEnv(
+            self.roads.build(), count, actions=self.actions, seconds=self.seconds, agents=self.agents,
+            walkers=self.walkers, traffic=self.traffic,
+        )  # fmt: skip
