@@ -144,8 +144,9 @@ def _course(
             done = int(event.values["done"])
             running = {key: value for key, value in event.values.items() if key != "done"}
             rate = done / max(passed, 1e-9)
-            at = {"done": round(chapter * per) + done, "total": how.steps, "unit": "steps", "rate": rate}
-            yield Event("progress", {**at, "left_s": max(how.steps - at["done"], 0) / rate, **running})
+            reached = round(chapter * per) + done
+            at = {"done": reached, "total": how.steps, "unit": "steps", "rate": rate}
+            yield Event("progress", {**at, "left_s": max(how.steps - reached, 0) / rate, **running})
         seconds += time.perf_counter() - begun
         taken += done
         figures = {"epoch": chapter + 1, "epochs": how.chapters, "steps": taken, **running}
@@ -156,7 +157,9 @@ def _course(
         figures["seconds"] = seconds
         yield Event("epoch", figures)
         if folder is not None:
-            scores = {key: figures[key] for key in ("mean_return", "interval", "episodes") if key in figures}
+            scores: dict[str, Any] = {
+                key: figures[key] for key in ("mean_return", "interval", "episodes") if key in figures
+            }
             card = _card(student, spaces, config, scores)
             if figures.get("mean_return", -float("inf")) > best:
                 best = float(figures["mean_return"])
