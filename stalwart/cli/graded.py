@@ -1,4 +1,4 @@
-"""The table of a task's own metric under attack, in eighty columns."""
+"""Tables of a task's own metric under attack, and of what attacks towards a class won, in eighty columns."""
 
 from __future__ import annotations
 
@@ -42,4 +42,23 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table:
                 seconds(float(row.get("seconds") or 0.0)) if place == 0 else "",
                 end_section=place == len(points) - 1,
             )
+    return table
+
+
+def towards(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each attack that wants one class, with the share of images in which it got it."""
+    title = "Images in which everything is taken for the class, with 95 % intervals"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for column in ("attack", "threat", "toward"):
+        table.add_column(column, overflow="fold")
+    for column in ("images", "untouched", "attacked", "time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            *(Text(str(row.get(key, ""))) for key in ("attack", "threat", "toward")),
+            f"{int(row.get('n') or 0):,}",
+            share(1 - float(row["clean_accuracy"])),
+            share(row["reached"], row.get("reached_interval")),
+            seconds(float(row.get("seconds") or 0.0)),
+        )
     return table

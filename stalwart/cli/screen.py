@@ -98,11 +98,15 @@ class Screen:
                 continue
             for table in [*_result_tables(values), *defences.tables(values)]:
                 self.console.print(table)
-        measured = [values for values in self._attacks if values.get("score")]
+        targeted = [values for values in self._attacks if values.get("toward")]
+        if targeted:
+            self.console.print(graded.towards(targeted))
+        plain = [values for values in self._attacks if not values.get("toward")]
+        measured = [values for values in plain if values.get("score")]
         if measured:
             self.console.print(graded.table(measured))
-        if len(measured) < len(self._attacks):
-            self.console.print(_attack_table([values for values in self._attacks if not values.get("score")]))
+        if len(measured) < len(plain):
+            self.console.print(_attack_table([values for values in plain if not values.get("score")]))
         for values in self._shields:
             self.console.print(defences.shields(values))
         for values in self._detections:

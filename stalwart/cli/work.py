@@ -126,6 +126,10 @@ def attack(
     goal: Annotated[
         str, typer.Option("--goal", help="The loss to raise: cross_entropy, margin or dlr. Empty: the task's usual.")
     ] = "",
+    toward: Annotated[
+        str | None,
+        typer.Option("--toward", help="A class, by name or number, that everything is to be taken for."),
+    ] = None,
     shield: Shield = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of random starts.")] = 0,
     data: Data = None,
@@ -159,6 +163,7 @@ def attack(
         attacks or [_ATTACK],
         threats or [_THREAT],
         goal=goal,
+        toward=toward,
         shield=shield,
         seed=seed,
         data=data,

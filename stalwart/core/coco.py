@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stalwart.core import resampled
 from stalwart.core.errors import ContractError, InputError
 from stalwart.core.finding import Detections
 from stalwart.core.objects import NONE, ObjectBatch
@@ -26,7 +27,7 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class CocoMetric:
-    """AP, AP50, AP75, of small, medium and large objects, AR, and AP of each class.
+    """AP, AP50, AP75, of small, medium and large objects, AR, and AP of each class; an interval of AP50.
 
     With masks the figures are of masks, and those of the boxes stand beside them as `box_ap`, `box_ap50`, ...
     """
@@ -69,16 +70,19 @@ class CocoMetric:
             raise InputError("there are no samples to score. Got 0 images.")
         with _uncollected():
             known, found = _indexed(*coco(self.rows, self.classes))
-            figures, per_class = self._of(known, found, "segm" if self.masks else "bbox")
+            figures, per_class, between = self._of(known, found, "segm" if self.masks else "bbox")
             if self.masks:
-                of_boxes, boxes_per_class = self._of(known, found, "bbox")
+                of_boxes, boxes_per_class, _ = self._of(known, found, "bbox")
                 figures |= {f"box_{name}": of_boxes[name] for name in ("ap", "ap50", "ap75")}
                 for row, other in zip(per_class, boxes_per_class, strict=True):
                     row |= {"box_ap": other["ap"], "box_ap50": other["ap50"]}
-        return {"n": len(self.rows), **figures, "per_class": per_class}
+        intervals = {} if between is None else {"ap50": between}
+        return {"n": len(self.rows), **figures, "per_class": per_class, "intervals": intervals}
 
-    def _of(self, known: Any, found: Any, by: By) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The twelve figures, None where there is nothing to count, and the rows of the classes."""
+    def _of(
+        self, known: Any, found: Any, by: By
+    ) -> tuple[dict[str, Any], list[dict[str, Any]], tuple[float, float] | None]:
+        """The twelve figures, None where there is nothing to count, the rows of the classes, and AP50's interval."""
         evaluated = _evaluate(known, found, by)
         stats = [float(value) if float(value) >= 0 else None for value in evaluated.stats[:12]]
         figures: dict[str, Any] = dict(zip(NAMES, stats, strict=True))
@@ -90,7 +94,9 @@ class CocoMetric:
         for number, name in enumerate(self.classes):
             own, first = precision[:, :, number, 0, -1], precision[0, :, number, 0, -1]
             per_class.append({"name": name, "n": counts[number], "ap": _mean(own), "ap50": _mean(first)})
-        return figures, per_class
+        most = evaluated.params.maxDets[-1]
+        classes = resampled.matched(self.rows, evaluated.ious, len(self.classes), most)
+        return figures, per_class, resampled.interval(classes)
 
 
 def _mean(precision: Tensor) -> float | None:

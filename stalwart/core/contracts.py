@@ -401,6 +401,20 @@ class Drawn(Task, Protocol):
         ...
 
 
+@runtime_checkable
+class Directed(Task, Protocol):
+    """A task of which an attacker can want that everything be taken for one class."""
+
+    def toward(self, targets: Any, label: int) -> tuple[Any, Tensor]:
+        """What is wanted of images whose collated targets these are: the `wanted` of `goal`, and (B,) bool in which of
+        them there is anything to be won. The others are left out of the count: all in them is of that class already.
+
+        Args:
+            label: the class's index.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- attacks
 
 

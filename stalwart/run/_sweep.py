@@ -73,6 +73,7 @@ class Sweep:
         radii: ascending, in the threat's units, each above 0.
         most: judge at most so many images at a time; None: a whole batch.
         fast: a faster form of the model for the attack to climb; None: the model itself.
+        toward: the class that everything is to be taken for, of a task that is `Directed`; None: untargeted.
     """
 
     def __init__(
@@ -86,9 +87,10 @@ class Sweep:
         seed: int,
         most: int | None = None,
         fast: nn.Module | None = None,
+        toward: int | None = None,
     ) -> None:
         self.subject, self.solver, self.threat, self.radii = subject, solver, threat, tuple(radii)
-        self.goal, self.seed, self.most, self.fast = goal, seed, most, fast
+        self.goal, self.seed, self.most, self.fast, self.toward = goal, seed, most, fast, toward
         self.fallen = torch.empty(0, dtype=torch.int64)
         """(n,) the number of the radius each sample fell at: 0 for the clean image, 1 for `radii[0]`, ...; one more
         than there are radii for those that stand."""
@@ -109,7 +111,7 @@ class Sweep:
         begun = time.perf_counter()
         # A random shield draws in the order of its passes: each batch begins anew, whatever was done before it here.
         reseed(self.subject.model, seed_of(self.seed, int(batch.index[0])))
-        goal = self.subject.task.goal(self.subject.model, batch.targets, self.goal)
+        goal = self.subject.task.goal(self.subject.model, batch.targets, self.goal, self._wanted(batch.targets))
         with frozen(self.subject.model):
             untouched = Ledger(batch.images, goal, self._at(0.0), 8, self.most)
             judge_clean(untouched, self.solver)
@@ -134,6 +136,10 @@ class Sweep:
         )
         self.take(part)
         return part
+
+    def _wanted(self, targets: Any) -> Any:
+        task: Any = self.subject.task
+        return None if self.toward is None else task.toward(targets, self.toward)[0]
 
     def _at(self, radius: float) -> Any:
         return replace(self.threat, epsilon=radius)  # type: ignore[type-var]
@@ -232,8 +238,17 @@ class Sweep:
             "stages": [asdict(stage) for stage in together(stage for part in self.parts for stage in part.stages)],
             "per_class": [] if measures else self._per_class(),
             **measures,
+            **self._reached(curve[-1]),
             "examples": self._examples()[0],
         }
+
+    def _reached(self, last: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a targeted attack, the share of images that it won, which is what the other figures leave of the whole."""
+        if self.toward is None:
+            return {}
+        low, high = last["interval"]
+        name = self.subject.examples.info.classes[self.toward]
+        return {"toward": name, "reached": 1 - last["robust_accuracy"], "reached_interval": (1 - high, 1 - low)}
 
     def _measures(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The task's own metric, of the whole and at each radius; nothing where an image stands or falls, no more."""

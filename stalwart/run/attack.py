@@ -26,6 +26,7 @@ from stalwart.run._quick import measured, quicken
 from stalwart.run._subject import Subject, open_subject
 from stalwart.run._sweep import Sweep, swept
 from stalwart.run._three import three
+from stalwart.run._toward import index_of, narrowed
 from stalwart.run.audit import audit_run
 
 
@@ -173,6 +174,7 @@ def attack_run(
     split: str = "test",
     checkpoint: str = "best",
     goal: str = "",
+    toward: str | int | None = None,
     limit: int | None = 1000,
     audit: int = 0,
     radii: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
@@ -197,6 +199,9 @@ def attack_run(
         path: the run folder.
         shield: put this shield around the model, and say of each pair how much stands without it, under the attack as
             it is, and under one that knows the shield (`run/_three.py`). Shielded models are not audited.
+        toward: a class by name or number: the attacker wants everything to be taken for it (`Directed.toward`). The
+            share of images in which that is reached is the result's `reached`; images that hold nothing else are left
+            out. Such figures are not audited, and shielded models not attacked so.
         limit: at most so many images, drawn by a fixed seed; None for the whole split.
         audit: audit the lowest figure of each threat on so many images (`run/audit.py`); 0: do not.
         radii: the radii as shares of each threat's ε, in (0, 1]; 1 is always among them.
@@ -208,7 +213,8 @@ def attack_run(
         start, progress, note, warning, saved, and a result for each pair and each audit; the first process alone.
 
     Raises:
-        InputError: no such run, split or spelling; damaged files; radii out of their range.
+        InputError: no such run, split or spelling; damaged files; radii out of their range; no such class, no image to
+            be turned towards it, or a task that has no such goal.
     """
     solvers = [catalog.make(spelled, "attacks") for spelled in attacks]
     sets = [catalog.make(spelled, "threats") for spelled in threats]
@@ -226,22 +232,32 @@ def attack_run(
         raise InputError(f"precision must be 'fp32', 'bf16' or 'auto'. Got {precision!r}.")
     if guard is not None and (precision != "fp32" or compile):
         raise InputError("precision and compile are for models without a shield: attacks go around shields in fp32.")
+    if guard is not None and toward is not None:
+        raise InputError("toward is for models without a shield.")
     pairs = [(solver, threat) for threat in sets for solver in solvers]
     with joined() as world:
         if world.size > 1 and pick(device).type == "cuda":
             device = f"cuda:{world.local}"
         subject = open_subject(path, data=data, split=split, checkpoint=checkpoint, limit=limit, device=device)
         batches = subject.batches(batch, workers=workers, skip_bad=skip_bad)
+        label: int | None = None
+        if toward is not None:
+            label, unread = index_of(toward, subject), batches.skipped
+            subject = narrowed(subject, batches, label, split)
+            batches = subject.batches(batch, workers=workers, skip_bad=skip_bad)
+            batches.skipped = unread
         if fresh and world.first:
             forget(subject.folder.path)
         whole = batches
         if any(map(works_together, solvers)):
             whole = subject.batches(max(batches.count, 1), workers=workers, skip_bad=skip_bad)
-        job = _Job(subject, batches, whole, shares, world, split, checkpoint, goal, seed, fresh, precision, compile)
+        job = _Job(
+            subject, batches, whole, shares, world, split, checkpoint, goal, label, seed, fresh, precision, compile
+        )
         for event in job.shielded(pairs, guard) if guard is not None else job.plain(pairs):
             if world.first:
                 yield event
-        for solver, threat in job.strongest() if audit and world.first else ():
+        for solver, threat in job.strongest() if audit and label is None and world.first else ():
             yield from audit_run(
                 path, solver, threat, data=data, split=split, checkpoint=checkpoint, goal=goal, limit=audit, seed=seed,
                 device=device, skip_bad=skip_bad,
@@ -266,6 +282,8 @@ class _Job:
     split: str
     checkpoint: str
     goal: str
+    toward: int | None
+    """The class that the attacker wants everything to be taken for."""
     seed: int
     fresh: bool
     precision: str
@@ -282,7 +300,7 @@ class _Job:
         for number, (solver, threat) in enumerate(pairs):
             sweep = Sweep(
                 self.subject, solver, threat, self._radii(solver, threat), goal=self.goal, seed=self.seed,
-                most=self.batches.batch, fast=fast,
+                most=self.batches.batch, fast=fast, toward=self.toward,
             )  # fmt: skip
             before, total = number * self.batches.count, self.batches.count * len(pairs)
             shelf = self.shelf(solver, threat)
@@ -296,6 +314,7 @@ class _Job:
                 told = ", ".join(f"{stage['name']} {stage['fell']:,}" for stage in result["stages"])
                 yield Event("note", {"message": f"{result['attack']} under {result['threat']} brought down: {told}."})
             name = f"attack {result['attack']} {result['threat']} {self.goal}"
+            name += f" toward {result['toward']}" if "toward" in result else ""
             yield from self._keep(name, result, {**sweep.pictures(), **sweep.outcomes()})
             if result["robust_accuracy"] < self.lowest.get(result["threat"], (2.0,))[0]:
                 self.lowest[result["threat"]] = (result["robust_accuracy"], solver, threat)
@@ -331,6 +350,7 @@ class _Job:
             "split": self.split,
             "images": [len(self.subject.examples), int(self.batches.positions.sum())],
             "goal": self.goal,
+            "toward": self.toward,
             "seed": self.seed,
             "radii": self._radii(solver, threat),
             "device": self.subject.device.type,

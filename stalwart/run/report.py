@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stalwart.core.errors import RunError
 from stalwart.pages.html import Child, Html, page, tag
-from stalwart.run._report import audits, comparison, corrupted, detections, sections, shields, transfers, words
+from stalwart.run._report import audits, comparison, corrupted, detections, sections, shields, toward, transfers, words
 from stalwart.run._report.classes import classes
 from stalwart.run._report.gallery import Allowance, gallery
 from stalwart.run._report.record import Record, read_all
@@ -105,6 +105,7 @@ def _run(record: Record, allowance: Allowance) -> Html:
         classes(record),
         sections.calibration(record),
         sections.robustness(record),
+        Section("Towards a class", toward.body(record.targeted)) if record.targeted else None,
         Section("Audit", audits.body(record.audits)) if record.audits else None,
         sections.smallest(record),
         Section("Shields", shields.body(record.shields)) if record.shields else None,

@@ -68,6 +68,10 @@ class classification:
                 )
         return _Goal(model, targets, kind, wanted)
 
+    def toward(self, targets: Tensor, label: int) -> tuple[Tensor, Tensor]:
+        """That class as the label of each image; images of that class are not counted."""
+        return torch.full_like(targets, label), targets != label
+
     def metric(self, info: Info) -> Metric:
         return ClassificationMetric(info.classes)
 

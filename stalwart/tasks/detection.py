@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stalwart.core import aiming
+from stalwart.core.aiming import Aimed, of_classes
 from stalwart.core.coco import CocoMetric
 from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import Drawing, Goal, Info, Metric, Objects, Verdict
@@ -28,9 +30,6 @@ from stalwart.core.objects import ObjectBatch, compose, iou, move, stack
 
 Kind = Literal["untargeted", "vanish", "fabricate", "mislabel"]
 KINDS: tuple[Kind, ...] = ("untargeted", "vanish", "fabricate", "mislabel")
-TARGETED: tuple[Kind, ...] = ("fabricate", "mislabel")
-ENOUGH = 0.7
-"""The IoU with a wanted box from which on no more effort goes to it."""
 
 
 @component
@@ -105,12 +104,12 @@ class detection:
             raise InputError(f"detection has no goal {kind!r}. {nearest(kind, KINDS)}")
         if wanted is None:
             return _Goal(model, targets, kind, self.threshold, self.floor)
-        if kind not in TARGETED:
-            raise InputError(f"detection: wanted objects are for the goals {' and '.join(TARGETED)}. Got {kind!r}.")
-        if not isinstance(wanted, ObjectBatch) or len(wanted) != len(targets):
-            came = f"{len(wanted)} images'" if isinstance(wanted, ObjectBatch) else type(wanted).__name__
-            raise InputError(f"wanted must be the objects of {len(targets)} images, collated. Got {came}.")
-        return _Targeted(model, targets, kind, self.threshold, self.floor, wanted)
+        aiming.check("detection", targets, kind, wanted)
+        return Aimed(model, targets, kind, self.threshold, self.floor, wanted)
+
+    def toward(self, targets: ObjectBatch, label: int) -> tuple[ObjectBatch, Tensor]:
+        """Every object as one of that class, in its place; images without objects of another are not counted."""
+        return aiming.toward(targets, label)
 
     def metric(self, info: Info) -> Metric:
         return CocoMetric(info.classes)
@@ -199,7 +198,7 @@ class _Goal(ObjectGoal):
             more = off > 0 if self.kind in ("untargeted", "fabricate") else torch.zeros_like(empty)
             return more, off.float()
         on = over >= OVERLAP  # (B, A, N)
-        right = _of_classes(sure, self.targets.labels)  # (B, A, N): sure of the object's class
+        right = of_classes(sure, self.targets.labels)  # (B, A, N): sure of the object's class
         any_class = sure.any(2, keepdim=True)
         found = (on & right).any(1) & there  # (B, N)
         false = (on & any_class & ~right).any(1) & there
@@ -212,43 +211,3 @@ class _Goal(ObjectGoal):
         if self.kind == "vanish":
             return ~found.any(1) & ~empty, 1 - share
         return torch.where(empty, off > 0, share < self.floor), 1 - share
-
-
-class _Targeted(ObjectGoal):
-    """Verdicts on what is to be seen, from one forward pass."""
-
-    def __call__(self, images: Tensor) -> Verdict:
-        assert self.wanted is not None
-        boxes, logits = finder_of(self.model).candidates(self.model(images))  # (B, A, 4), (B, A, K)
-        there = self.wanted.there  # (B, M)
-        if not there.shape[1]:
-            return Verdict(
-                logits.flatten(1).sum(1) * 0, torch.zeros(len(logits), dtype=torch.bool, device=boxes.device)
-            )
-        over = iou(boxes, self.wanted.boxes)  # (B, A, M)
-        own = _of_classes(logits, self.wanted.labels)  # (B, A, M)
-        # A score is easier to raise than a box to move: the one that lies best is climbed by, of several the surest.
-        best = (over.detach().clamp_max(ENOUGH) + 0.1 * own.detach().sigmoid()).argmax(1, keepdim=True)
-        near = (F.logsigmoid(own) + over.clamp(0.01, ENOUGH).log()).gather(1, best).squeeze(1)  # (B, M)
-        loss = (near * there).sum(1) / there.sum(1).clamp_min(1)
-        with torch.no_grad():
-            seen = ((over >= OVERLAP) & (own.sigmoid() >= self.threshold)).any(1)
-            reached = (seen | ~there).all(1) & there.any(1)
-        if self.kind == "fabricate" or not self.targets.there.shape[1]:
-            return Verdict(loss, reached)
-        another = self.targets.labels[:, :, None] != self.wanted.labels[:, None]
-        same_place = iou(self.targets.boxes, self.wanted.boxes) >= OVERLAP  # (B, N, M)
-        turned = (same_place & another & there[:, None]).any(2) & self.targets.there  # (B, N)
-        true = _of_classes(logits, self.targets.labels)  # (B, A, N)
-        on = (iou(boxes.detach(), self.targets.boxes) >= OVERLAP) & turned[:, None]
-        # Candidates that nobody sees do not matter: each counts with the score that it has.
-        weight = true.detach().sigmoid() * on
-        gone = (F.logsigmoid(-true) * weight).sum(1) / weight.sum(1).clamp_min(1e-6)  # (B, N)
-        loss = loss + gone.sum(1) / turned.sum(1).clamp_min(1)
-        found = (on & (true.detach().sigmoid() >= self.threshold)).flatten(1).any(1)
-        return Verdict(loss, reached & ~found)
-
-
-def _of_classes(values: Tensor, labels: Tensor) -> Tensor:
-    """(B, A, N) the candidates' values (B, A, K) of the classes (B, N)."""
-    return values.gather(2, labels.clamp_min(0)[:, None].expand(-1, values.shape[1], -1))

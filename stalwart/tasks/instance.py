@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stalwart.core import aiming
+from stalwart.core.aiming import TARGETED, Aimed
 from stalwart.core.coco import CocoMetric, encoded
 from stalwart.core.component import Range, at_least, component
 from stalwart.core.contracts import Drawing, Goal, Info, Metric, Objects, Verdict
@@ -86,8 +88,8 @@ class instance:
     def predict(self, model: nn.Module, images: Tensor) -> list[Detections]:
         return surest_masks(masker_of(model), model(images), images, self.most)
 
-    def goal(self, model: nn.Module, targets: ObjectBatch, kind: str = "", wanted: Any = None) -> Goal:
-        """What is done to each image's own objects.
+    def goal(self, model: nn.Module, targets: ObjectBatch, kind: str = "", wanted: ObjectBatch | None = None) -> Goal:
+        """What is done to each image's own objects or, with `wanted`, what is to be seen in it.
 
         Each object is judged by the surest candidate of its class whose box is on it. It is found where that one has
         the threshold's score, and its mask an IoU of a half with the object's.
@@ -103,15 +105,23 @@ class instance:
 
         Of an image without objects, or for `merge` with one alone, only `untargeted` can be reached.
 
+        With `wanted`, objects as the targets are, the goals are detection's, `fabricate` and `mislabel` (the usual
+        one): a class and a box, whatever the mask within it.
+
         Raises:
-            InputError: an unknown kind; `wanted`, which is not served.
+            InputError: an unknown kind, or one that is not for `wanted`; `wanted` for another number of images.
         """
-        kind = kind or "untargeted"
-        if kind not in KINDS:
-            raise InputError(f"instance has no goal {kind!r}. {nearest(kind, KINDS)}")
+        kind = kind or ("untargeted" if wanted is None else "mislabel")
+        if kind not in (known := KINDS if wanted is None else (*KINDS, *TARGETED)):
+            raise InputError(f"instance has no goal {kind!r}. {nearest(kind, known)}")
         if wanted is not None:
-            raise InputError("instance has no targeted goals: 'shrink' and 'merge' say what is wanted.")
+            aiming.check("instance", targets, kind, wanted)
+            return Aimed(model, targets, kind, self.threshold, self.floor, wanted)
         return _Goal(model, targets, kind, self.threshold, self.floor)
+
+    def toward(self, targets: ObjectBatch, label: int) -> tuple[ObjectBatch, Tensor]:
+        """Every object as one of that class, in its place; images without objects of another are not counted."""
+        return aiming.toward(targets, label)
 
     def metric(self, info: Info) -> Metric:
         return CocoMetric(info.classes, masks=True)

@@ -87,6 +87,11 @@ class semantic:
                              f"Got {tuple(wanted.shape)}.")  # fmt: skip
         return _Goal(model, targets, kind, wanted, self.floor)
 
+    def toward(self, targets: Tensor, label: int) -> tuple[Tensor, Tensor]:
+        """That class for every pixel but void ones; images that hold nothing else are not counted."""
+        void = targets == VOID
+        return torch.full_like(targets, label).masked_fill(void, VOID), (~void & (targets != label)).flatten(1).any(1)
+
     def metric(self, info: Info) -> Metric:
         return SemanticMetric(info.classes)
 

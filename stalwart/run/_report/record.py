@@ -135,6 +135,15 @@ class Attacked:
     """What became of each image; None where the result does not say."""
     graded: Graded | None = None
     """What the task's own metric says; None where the share of right answers is all."""
+    toward: str = ""
+    """The class that the attacker wanted everything to be taken for: `robust` is then the share of images in which that
+    was not reached; '' for an untargeted attack."""
+
+    @property
+    def reached(self) -> Measure:
+        """Of a targeted attack, the share of images that it won."""
+        low, high = self.interval
+        return Measure(SHARE, 1 - self.robust, (1 - high, 1 - low))
 
     @property
     def held(self) -> Measure:
@@ -172,7 +181,9 @@ class Record:
     evaluations: tuple[Evaluation, ...]
     """The test split first."""
     attacks: tuple[Attacked, ...]
-    """By threat, the lowest robust accuracy first."""
+    """By threat, the lowest robust accuracy first; untargeted ones."""
+    targeted: tuple[Attacked, ...]
+    """Those towards one class, by class and threat, the most images won first."""
     audits: tuple[Audited, ...]
     """In the order of the attacks' threats."""
     corruptions: tuple[Corrupted, ...]
@@ -246,7 +257,9 @@ def read(path: Path, label: str) -> Record:
         else:
             shown[kind].append(found)
     evaluations: list[Evaluation] = shown["evaluate"]
-    attacks: list[Attacked] = shown["attack"]
+    attacks: list[Attacked] = [item for item in shown["attack"] if not item.toward]
+    targeted: list[Attacked] = [item for item in shown["attack"] if item.toward]
+    targeted.sort(key=lambda item: (item.toward, item.threat, item.robust, item.attack))
     audits: list[Audited] = shown["audit"]
     evaluations.sort(key=lambda item: (item.split != "test", item.tta, item.split))
     order: dict[str, int] = {}
@@ -265,6 +278,7 @@ def read(path: Path, label: str) -> Record:
         tuple(w for w in warnings if not any(w.endswith(said) for said in told))[:20],
         tuple(evaluations),
         tuple(attacks),
+        tuple(targeted),
         tuple(audits),
         tuple(shown["corruptions"]),
         tuple(shown["shield"]),
@@ -387,6 +401,7 @@ def _attacked(raw: Mapping[str, Any], pictures: Path, damaged: list[str]) -> Att
         _flips(items(raw, "examples"), pictures, damaged),
         outcomes(pictures),
         graded(raw),
+        text(raw, "toward"),
     )
 
 

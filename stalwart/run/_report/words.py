@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stalwart.pages.numbers import count, duration, percent, radius
-from stalwart.run._report import cheapest, commands, outliers, shields, transfers
+from stalwart.run._report import cheapest, commands, outliers, shields, toward, transfers
 from stalwart.run._report.measures import SHARE
 from stalwart.run._report.record import Attacked, Evaluation, Record
 from stalwart.run._report.values import items, text, whole
@@ -97,6 +97,9 @@ def summary(record: Record) -> list[Sentence]:
     """What was trained, how good it is, what an attack does, how far to trust it, what to do next."""
     found = [_trained(record), _clean(record)]
     found += _attacks(record)
+    if record.targeted:
+        told = " ".join(toward.said(item) for item in toward.strongest(record.targeted)[:3])
+        found.append(Sentence("What an attacker gets who wants one class", told))
     found += _defences(record)
     found += _trust(record)
     found += following(record)
