@@ -1,6 +1,8 @@
 """COCO's first 128 training images learned by heart on a CPU: masks of all 80 classes from scratch.
 
-Measured: see below.
+Measured (seed 0, one thread on a machine with two cores that much else used, 2026-11-25): 128 images, 917 objects,
+48 epochs in 415 CPU s: mask AP50 0.479, mask AP 0.290, box AP50 0.665. At least 0.9 was wanted: **not reached**. The
+training loss was still falling (0.92 at epoch 40, from 9.1); more epochs were not tried.
 
     python recipes/coco128.py DATA      # DATA holds annotations/instances_train2017.json and train2017/
 
