@@ -166,7 +166,7 @@ def test_mistakes_are_named() -> None:
     model, images = said((CAT, LEFT)), torch.rand(1, 3, *SIZE)
     with pytest.raises(InputError, match="shrink"):
         instance().goal(model, truth(), "schrink")
-    with pytest.raises(InputError, match="no targeted"):
+    with pytest.raises(InputError, match=r"wanted must be the objects of 1 images, collated\. Got int"):
         instance().goal(model, truth(), wanted=1)
     with pytest.raises(InputError, match="boxes alone"):
         instance().collate([Objects(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64))])
