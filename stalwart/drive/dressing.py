@@ -114,6 +114,8 @@ def _worn(roads: RoadMap) -> tuple[NDArray[np.uint16], Colours]:
         match box.kind:
             case Class.BUILDING:
                 name = "office" if box.height_m > _OFFICE_M else str(random.choice(HOUSES))
+            case Class.TREE if box.z0_m == 0.0:
+                name = "trunk"
             case Class.BILLBOARD:
                 name = f"billboard_{random.integers(4)}"
             case Class.SIGN if len(ruled):  # which sign it is the nearest lane that it can rule over says

@@ -16,6 +16,7 @@ from stalwart.drive.geometry.network import PARKING_M, SIDEWALK_M, Street
 from stalwart.drive.scene import Class
 
 _PIXEL_M = 0.5
+_TRUNK_M = 1.9
 
 
 class _Free:
@@ -84,10 +85,7 @@ def furnish(
             for _ in range(random.poisson(trees * line.length_m / 100)):
                 pose = line.pose(random.uniform(0, line.length_m)).ahead(0, -kerb - random.uniform(1.5, 14))
                 if free.take(pose, 2.4, 2.4):
-                    size = random.uniform(1.6, 3.0)
-                    boxes.append(
-                        Box(Class.TREE, pose.x_m, pose.y_m, random.uniform(0, 3), size, size, random.uniform(4, 9))
-                    )
+                    boxes += _tree(pose, random)
     return replace(roads, boxes=roads.boxes + tuple(boxes), areas=roads.areas + tuple(areas))
 
 
@@ -97,6 +95,14 @@ def _parked(pose: Pose, edge_m: float, random: Generator) -> Box:
         return Box(Class.VAN, at.x_m, at.y_m, at.yaw_rad, 5.4, 1.95, 2.2)
     length = random.uniform(3.8, 4.8)
     return Box(Class.CAR, at.x_m, at.y_m, at.yaw_rad, length, 1.8, random.uniform(1.42, 1.6))
+
+
+def _tree(pose: Pose, random: Generator) -> list[Box]:
+    """A trunk, and a crown that one can drive under."""
+    size, yaw, height = random.uniform(2.0, 3.4), random.uniform(0, 3), random.uniform(4, 9)
+    top = min(height, _TRUNK_M + 1.5 * size)
+    trunk = Box(Class.TREE, pose.x_m, pose.y_m, yaw, 0.12 * size, 0.12 * size, _TRUNK_M)
+    return [trunk, Box(Class.TREE, pose.x_m, pose.y_m, yaw, size, size, top - _TRUNK_M, _TRUNK_M)]
 
 
 def _outline(pose: Pose, length_m: float, width_m: float) -> Doubles:

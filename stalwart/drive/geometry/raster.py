@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from stalwart.drive.geometry.lanes import RoadMap
 
 _LINE_M = 0.16
+_DOUBLE_M = 0.18
+"""From the middle of a double line to the middle of either."""
 _DASH_M, _GAP_M = 3.0, 6.0
 _MOST_PIXELS = 16384
 
@@ -89,7 +91,7 @@ def _lines(lane: Lane, thin_m: float) -> list[tuple[Doubles, Class]]:
                 band = _band(lane, edge + thin_m / 2, edge - thin_m / 2, float(start), float(start) + _DASH_M)
                 stretches.append((band, Class.LINE))
         elif marking == Marking.DOUBLE_YELLOW:
-            for away in (-0.14, 0.14):
+            for away in (-_DOUBLE_M, _DOUBLE_M):
                 band = _band(lane, edge + away + thin_m / 2, edge + away - thin_m / 2)
                 stretches.append((band, Class.YELLOW_LINE))
     return stretches

@@ -11,7 +11,7 @@ from stalwart.drive.opendrive.lanes import DRIVEN, WALKED, Cells
 from stalwart.drive.opendrive.records import Doubles, Mark, RoadRecord, Section
 from stalwart.drive.scene import Class
 
-_DASH_M, _GAP_M, _APART_M = 3.0, 6.0, 0.14
+_DASH_M, _GAP_M, _APART_M = 3.0, 6.0, 0.18
 _BESIDE = {
     **dict.fromkeys(WALKED, Class.SIDEWALK), "shoulder": Class.SHOULDER, "border": Class.SHOULDER,
     "stop": Class.SHOULDER, "parking": Class.PARKING, "biking": Class.SHOULDER, "curb": Class.SHOULDER,
