@@ -29,6 +29,7 @@ SMALL = {
     "wrong_way": "wrong_way(speed_kmh=(50,), theirs_kmh=(50,), returns_s=(0.8, 3))",
     "cyclist_overtaking": "cyclist_overtaking(speed_kmh=(60,), rides_kmh=(18,), edge_m=(0.8,))",
     "eu_cut_in": "eu_cut_in(speed_kmh=(90,), slower_kmh=(20, 60), ttc_s=(0.9, 2.2))",
+    "rival": "rival(seconds=4)",
     "free": "free(roads='rural', worlds=2, maps=1, seconds=4)",
 }
 """A spelling of each that is quick to play; a new one is checked the day its file appears."""

@@ -1,0 +1,1 @@
+"""Who looks for what a driver cannot do."""
