@@ -7,13 +7,14 @@ signal, a sign or somebody's priority.
 from __future__ import annotations
 
 import math
+from functools import partial
 
-import numba
 import numpy as np
 
-from stalwart.drive.compiled import kernel, parallel_kernel, single
+from stalwart.drive.compiled import free_kernel, kernel, single
 from stalwart.drive.geometry.tables import LANES, LANES_END, Tables, pose_at
 from stalwart.drive.scene import Class
+from stalwart.drive.threads import share
 from stalwart.drive.traffic.around import FAR, Floats, body_ahead, leader
 from stalwart.drive.traffic.step import clock
 from stalwart.drive.traffic.yielding import way_to_stop
@@ -55,7 +56,6 @@ _STEPS = 26
 _WALKER = int(Class.PEDESTRIAN)
 
 
-@parallel_kernel
 def foresee(
     t: Tables, map_n: Ints, floats: Floats, ints: Ints, words: Words, careful: Floats, dt: float, out: Floats
 ) -> None:
@@ -65,7 +65,15 @@ def foresee(
         map_n: of `geometry.tables.Places`.
         careful: (N, 14) traits as `traffic.drivers` has them, the same for all who ask.
     """
-    for i in numba.prange(floats.shape[0]):
+    share(partial(_foresee, t, map_n, floats, ints, words, careful, dt, out), len(floats))
+
+
+@free_kernel
+def _foresee(
+    t: Tables, map_n: Ints, floats: Floats, ints: Ints, words: Words, careful: Floats, dt: float, out: Floats,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    for i in range(first, last):
         _world(t, map_n, floats[i], ints[i], words[i], careful, dt, out[i])
 
 
