@@ -1,0 +1,52 @@
+"""The table of a driver's score: a row for each scenario, and one for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from stalwart.cli.figures import share
+
+MOST_FAILURES = 10
+"""Failures listed at most; `--out` and `--json` have all."""
+
+
+def tables(values: Mapping[str, Any]) -> list[Table]:
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left",
+        title=Text(f"{values['driver']}, {values['suite']}, {values['split']}, seed {values['seed']}", style="bold"),
+    )  # fmt: skip
+    table.add_column("scenario", overflow="fold")
+    for name in ("drives", "clean", "CARLA", "nuPlan", "collisions", "at fault", "red lights", "RSS"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, one in values["scenarios"].items():
+        table.add_row(Text(name), *_cells(one))
+    if len(values["scenarios"]) > 1:
+        table.add_section()
+        table.add_row(Text("all", style="bold"), *_cells(values["all"]))
+    return [table, *_failures(values["failures"])]
+
+
+def _cells(one: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{one['drives']:,}", share(one["clean"], one["clean_95"]), f"{one['mean_carla']:.3f}",
+        f"{one['mean_nuplan']:.3f}", f"{one['collisions']:,}", f"{one['at_fault_collisions']:,}",
+        f"{one['red_lights']:,}", f"{one['rss_violations']:,}",
+    ]  # fmt: skip
+
+
+def _failures(failed: list[Mapping[str, Any]]) -> list[Table]:
+    if not failed:
+        return []
+    title = f"Failures: {len(failed):,}" + (f", the first {MOST_FAILURES}" if len(failed) > MOST_FAILURES else "")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title, style="bold"), title_justify="left")
+    table.add_column("scenario", overflow="fold")
+    table.add_column("world", justify="right")
+    table.add_column("why", overflow="fold")
+    for one in failed[:MOST_FAILURES]:
+        table.add_row(Text(str(one["scenario"])), str(one["world"]), Text(", ".join(map(str, one["why"]))))
+    return [table]

@@ -1,0 +1,1 @@
+"""Footage in the layouts that other tools read: one file is one layout."""

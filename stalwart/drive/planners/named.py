@@ -1,0 +1,64 @@
+"""Drivers by their names: the baselines, and one that never moves its hands."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stalwart.core.errors import SpellingError
+from stalwart.core.spelling import Call, parse
+from stalwart.drive.geometry.lanes import expect_choice
+from stalwart.drive.planners.baselines import Baseline
+from stalwart.drive.simulation import Worlds
+
+NAMES = ("lane", "brake", "expert", "constant")
+
+
+class Driver(Protocol):
+    """Drives all worlds that it was made for."""
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        """Forget what was, in the worlds of the mask (W,)."""
+        ...
+
+    def __call__(self) -> NDArray[np.float32]:
+        """(W, E, 2) controls for `Worlds.step`: acceleration [m/s²] and steering angle [rad]."""
+        ...
+
+
+class Constant:
+    """The same acceleration and steering angle, whatever comes."""
+
+    def __init__(self, world: Worlds, accel_mps2: float = 0.0, steer_rad: float = 0.0) -> None:
+        self._controls = np.tile(np.array([accel_mps2, steer_rad], np.float32), (world.worlds, world.egos, 1))
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        """There is nothing to forget."""
+
+    def __call__(self) -> NDArray[np.float32]:
+        return self._controls
+
+
+def driver_of(spelled: str, world: Worlds) -> Driver:
+    """'lane', 'brake' or 'expert' (see `Baseline`), or ``constant(accel_mps2=1.0, steer_rad=0.05)``.
+
+    Raises:
+        SpellingError: it cannot be read, has other fields, or a value is not a finite number.
+        InputError: no such driver; the nearest are named.
+    """
+    call = parse(spelled)
+    name = expect_choice("driver", call.name if isinstance(call, Call) else spelled, NAMES)
+    assert isinstance(call, Call)
+    fields = ("accel_mps2", "steer_rad") if name == "constant" else ()
+    given = dict(zip(fields, call.args, strict=False)) | dict(call.kwargs)
+    if len(call.args) > len(fields) or any(key not in fields for key in given):
+        raise SpellingError(f"driver {name} has the fields {', '.join(fields) or 'none'}. Got {spelled!r}.")
+    for key, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise SpellingError(f"driver {name}: {key} must be a finite number. Got {value!r}.")
+    if name == "constant":
+        return Constant(world, float(given.get("accel_mps2", 0.0)), float(given.get("steer_rad", 0.0)))
+    return Baseline(world, name)  # type: ignore[arg-type]
