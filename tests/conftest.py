@@ -14,7 +14,10 @@ import pytest
 TRAFFIC = (
     "tests/drive/test_traffic.py", "tests/drive/test_simulation.py", "tests/drive/test_world.py",
     "tests/drive/test_opendrive.py", "tests/drive/test_scenarios.py", "tests/drive/test_score.py",
-    "tests/drive/test_footage.py", "tests/drive/test_rival.py", "tests/data/test_roads.py",
+    "tests/drive/test_footage.py", "tests/drive/test_exports.py", "tests/drive/test_topdown.py",
+    "tests/drive/test_rival.py",
+    "tests/data/test_roads.py", "tests/data/test_sources.py", "tests/cli/test_drive.py",
+    "tests/docs/test_docs.py::test_examples_of_a_page_run[README.md]",
     "tests/docs/test_docs.py::test_examples_of_a_page_run[docs/driving.md]",
 )  # fmt: skip
 SENSORS = (

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stalwart.core.component import above, at_least, between, component
+from stalwart.core.component import at_least, between, component
 from stalwart.core.contracts import Examples, Info, Objects, Sample
 from stalwart.core.errors import DataError, SpellingError
 
@@ -45,7 +45,7 @@ class roads:
     """Pixels."""
     width: Annotated[int, between(24, 4096)] = 96
     """Pixels."""
-    fov_deg: Annotated[float, above(0), between(10, 160)] = 70.0
+    fov_deg: Annotated[float, between(10, 160)] = 70.0
     """Horizontal field of view of the camera."""
     families: tuple[str, ...] = ()
     """Roads as `stalwart list roads` spells them, without a seed, in turn. Empty: ('town(blocks=2)', 'crossroads()',

@@ -30,7 +30,7 @@ MOST_BYTES = 1024**3
 _MARGIN_PX = 4
 _FINE_M, _ACROSS_M = 0.125, 60.0
 """Metres of a pixel of the ground, so that lines are lines, and what the picture from above shows."""
-_COLOURS = 112
+_COLOURS = 200
 _ALWAYS = (EGO, ROUTE, WALKER, *LIGHTS.values())
 """Colours of small things, which a palette drawn from the pictures might miss."""
 
