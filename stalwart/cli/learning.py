@@ -176,3 +176,41 @@ def compare(
     env = env or _ENV
     events = contest(env, algos, to or run_name("contest", env), seeds=seeds, settings=Practice(**how))
     play(iter(events), as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog='Examples:\n\nstalwart rl attack runs/cartpole --attack "pgd(steps=10)" --threat "linf(0.1)"\n\n'
+    "stalwart rl train --env \"deceiving(run='runs/cartpole', epsilon=0.1)\" --out runs/rival\n\n"
+    'stalwart rl attack runs/cartpole --adversary runs/rival --threat "linf(0.1)"'
+)
+def attack(
+    run: Run,
+    attacks: Annotated[
+        list[str] | None, typer.Option("--attack", help="As `stalwart list attacks` spells it, repeatable.")
+    ] = None,
+    threats: Annotated[
+        list[str] | None,
+        typer.Option("--threat", help="linf, l2 or l1, in units of normalised observations; repeatable."),
+    ] = None,
+    adversary: Annotated[
+        Path | None, typer.Option("--adversary", help="A policy trained on deceiving(run=...), to play as well.")
+    ] = None,
+    env: Annotated[str, typer.Option("--env", help="Where to play. Default: where it was trained.")] = "",
+    checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
+    episodes: Annotated[int, typer.Option("--episodes", min=2, help="Whole episodes of each.")] = 20,
+    sure: Annotated[
+        float, typer.Option("--sure", help="Only where the best action is preferred to the worst by more than this.")
+    ] = 0.0,
+    seed: Seed = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Change what a policy sees at every step: its return untouched, under noise of that size, and under attack."""
+    from stalwart.run.deceive import deceive
+
+    chosen = attacks or ([] if adversary else ["pgd(steps=10)"])
+    events = deceive(
+        run, chosen, threats or ["linf(0.1)"], adversary=adversary, env=env, checkpoint=checkpoint, episodes=episodes,
+        sure=sure, seed=seed or 0,
+    )  # fmt: skip
+    play(iter(events), as_json=as_json, quiet=quiet)

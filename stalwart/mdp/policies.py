@@ -117,18 +117,24 @@ class Policy(nn.Module):
             rng: draw by it; None: the action thought best.
         """
         out, memory = self.outputs_of(self.prepare(observations), memory)
-        if self.kind == "values" or (self.kind == "logits" and rng is None):
-            return out.argmax(-1), memory
+        if rng is None or self.kind == "values":
+            return self.best(out), memory
         if self.kind == "logits":
             return (out + gumbel(out.shape, rng, out.device)).argmax(-1), memory
         if self.kind == "gaussian":
-            noise = 0.0 if rng is None else torch.randn(out.shape, generator=rng).to(out.device) * self.deviation()
-            return self.bound(out + noise), memory
+            return self.bound(out + torch.randn(out.shape, generator=rng).to(out.device) * self.deviation()), memory
         mean, log_std = out.chunk(2, -1)
-        if rng is not None:
-            log_std = log_std.clamp(_LEAST_STD, _MOST_STD)
-            mean = mean + torch.randn(mean.shape, generator=rng).to(out.device) * log_std.exp()
+        log_std = log_std.clamp(_LEAST_STD, _MOST_STD)
+        mean = mean + torch.randn(mean.shape, generator=rng).to(out.device) * log_std.exp()
         return self.bound(mean.tanh()), memory
+
+    def best(self, out: Tensor) -> Tensor:
+        """The action thought best, from the head's numbers."""
+        return out.argmax(-1) if self.kind in ("logits", "values") else self.bound(self.mean_action(out))
+
+    def mean_action(self, out: Tensor) -> Tensor:
+        """(N, dims) of a vector policy, before its bounds; differentiable."""
+        return out if self.kind == "gaussian" else out.chunk(2, -1)[0].tanh()
 
     def deviation(self) -> Tensor:
         """(dims,) of a gaussian policy."""

@@ -16,11 +16,7 @@ OTHERS = ("torchvision", "torchvision_dense", "timm", "dense", "policy")
 """Models that are no classifiers, or need a name."""
 # One of each family and way of building, small ones.
 SPELLED = [
-    *(
-        f"{name}()"
-        for name in catalog.names("models")
-        if name not in OTHERS
-    ),
+    *(f"{name}()" for name in catalog.names("models") if name not in OTHERS),
     "resnet18()",
     "resnet18(stem='standard')",
     "densenet121()",

@@ -1,0 +1,157 @@
+"""Attacking a policy in the loop: what it comes to when its observations are changed at every step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from stalwart.core import catalog
+from stalwart.core.contracts import Attack, Event, Threat
+from stalwart.core.errors import InputError
+from stalwart.core.rng import seed_of
+from stalwart.core.spelling import spell
+from stalwart.drive.scores.safety import poisson_interval
+from stalwart.mdp.evaluation import Episodes, evaluate
+from stalwart.mdp.open import is_id, open_worlds
+from stalwart.mdp.policies import Policy
+from stalwart.run._deceived import Change, Climbed, Deceived, Learned, Shaken, scaled
+from stalwart.run.play import load_policy
+from stalwart.store.folder import RunFolder
+
+RARE = ("collision", "at_fault", "off_road", "ran_red")
+"""What driving worlds tell of themselves that is counted per kilometre."""
+
+
+def deceive(
+    path: str | Path,
+    attacks: Sequence[str | Attack] = ("pgd(steps=10)",),
+    threats: Sequence[str | Threat] = ("linf(0.1)",),
+    *,
+    adversary: str | Path | None = None,
+    env: str = "",
+    checkpoint: str = "best",
+    episodes: int = 20,
+    sure: float = 0.0,
+    seed: int = 0,
+) -> Iterator[Event]:
+    """Play a run's policy untouched, under changes of full size in random directions, and under each attack; all on
+    the same seeds, which neither training nor its evaluations had. Kept in the run's `results/`.
+
+    Args:
+        path: the run folder of a policy.
+        threats: `linf`, `l2` or `l1`, in units of the observations as the policy prepares them (normalised).
+        adversary: the run folder of a policy that was trained on ``deceiving(run=..., epsilon=...)``: it plays, too,
+            under each `linf` threat.
+        env: where to play; '' for where the policy was trained.
+        episodes: of each. Results carry 95 % intervals (Student's t over episodes).
+        sure: change only where the policy prefers its best action to its worst by more than this.
+
+    Yields:
+        start, progress, note, warning, saved, and a result for each threat and attack: `clean`, `noise`, `attacked`,
+        each with `mean_return`, `interval`, `episodes` and what the world says of itself; in a driving world the rates
+        per kilometre with exact Poisson intervals.
+
+    Raises:
+        InputError: no such run or spelling; a threat or a policy that this cannot serve.
+    """
+    solvers: list[Attack] = [catalog.make(spelled, "attacks") for spelled in attacks]
+    sets: list[Threat] = [catalog.make(spelled, "threats") for spelled in threats]
+    if not sets or not (solvers or adversary):
+        raise InputError("an attack on a policy needs a threat, and an attack or an adversary. Got none.")
+    if episodes < 2:
+        raise InputError(f"episodes must be at least 2, for an interval. Got {episodes}.")
+    if not 0 <= sure < 1:
+        raise InputError(f"sure must lie in [0, 1). Got {sure!r}.")
+    for threat in sets:
+        scaled(threat)
+    for solver in solvers:
+        if getattr(solver, "together", False):
+            raise InputError(f"{spell(solver)} seeks one change for all images, and observations come one by one.")
+    folder = RunFolder.open(Path(path))
+    policy, home = load_policy(folder.path / checkpoint, env or None)
+    rival = None if adversary is None else load_policy(adversary, None)[0]
+    if rival is not None and rival.inputs != policy.inputs:
+        raise InputError(f"{adversary} changes {rival.inputs} numbers. Got a policy that sees {policy.inputs}.")
+    where = env or home
+    Deceived(policy, lambda seen, _: seen, sure)  # refuses what it cannot serve before anything is played
+    worth = _Play(where, policy, episodes, seed)
+    plays = 1 + len(sets) * (1 + len(solvers)) + sum(rival is not None and _linf(threat) for threat in sets)
+    yield Event("start", {"what": "deceive", "env": where, "total": plays * episodes, "unit": "episodes"})
+    clean = yield from worth.play(policy, 0, plays)
+    number = 1
+    for threat in sets:
+        noise = yield from worth.play(Deceived(policy, Shaken(threat, seed), sure), number, plays)
+        number += 1
+        changes: list[tuple[str, Change]] = [
+            (spell(solver), Climbed(policy, solver, threat, seed)) for solver in solvers
+        ]
+        if rival is not None and _linf(threat):
+            changes.append((f"learned({str(adversary)!r})", Learned(rival, threat.epsilon)))
+        for name, change in changes:
+            deceived = Deceived(policy, change, sure)
+            begun = time.perf_counter()
+            attacked = yield from worth.play(deceived, number, plays)
+            number += 1
+            result = {
+                "kind": "deceive", "env": where, "attack": name, "threat": spell(threat), "sure": sure, "seed": seed,
+                "checkpoint": checkpoint, "clean": clean, "noise": noise, "attacked": attacked,
+                "changed_share": deceived.changed / max(deceived.steps, 1), "seconds": time.perf_counter() - begun,
+                "forwards": getattr(change, "forwards", 0), "backwards": getattr(change, "backwards", 0),
+            }  # fmt: skip
+            for doubt in sorted(getattr(change, "ledger_doubts", ())):
+                yield Event("warning", {"message": f"{name} under {spell(threat)}: {doubt}"})
+            yield Event("note", {"message": said(result)})
+            kept = folder.write_result(f"deceive {name} {spell(threat)} {sure or ''}", result)
+            yield Event("saved", {"path": str(kept)})
+            yield Event("result", result)
+
+
+def said(result: Mapping[str, Any]) -> str:
+    """One sentence: what the attack brought, and whether it is more than noise of its size brings."""
+    clean, noise, attacked = (result[name] for name in ("clean", "noise", "attacked"))
+    told = (
+        f"{result['attack']} under {result['threat']}: return {attacked['mean_return']:.4g} "
+        f"({attacked['interval'][0]:.4g} to {attacked['interval'][1]:.4g}), untouched {clean['mean_return']:.4g}, "
+        f"noise of that size {noise['mean_return']:.4g}"
+    )
+    apart = attacked["interval"][1] < noise["interval"][0]
+    return told + ("." if apart else "; no worse than noise, as far as these episodes tell.")
+
+
+def _linf(threat: Threat) -> bool:
+    return spell(threat).startswith("linf(")
+
+
+class _Play:
+    """Whole episodes, the same worlds each time."""
+
+    def __init__(self, env: str, policy: Policy, episodes: int, seed: int) -> None:
+        self.env, self.policy, self.episodes, self.seed = env, policy, episodes, seed
+
+    def play(self, actor: nn.Module, number: int, plays: int) -> Generator[Event, None, dict[str, Any]]:
+        """Yields progress; returns the figures."""
+        worlds = open_worlds(self.env, min(self.episodes, 16 if is_id(self.env) else 64))
+        begun, found = time.perf_counter(), Episodes()
+        try:
+            for found in evaluate(actor, worlds, self.episodes, seed_of(self.seed, "deceive") % 2**31):
+                done = number * self.episodes + len(found.returns)
+                rate = len(found.returns) / max(time.perf_counter() - begun, 1e-9)
+                left = (plays * self.episodes - done) / rate if rate else float("inf")
+                yield Event("progress", {
+                    "done": done, "total": plays * self.episodes, "unit": "episodes", "rate": rate, "left_s": left,
+                })  # fmt: skip
+        finally:
+            worlds.close()
+        figures = found.figures()
+        km = figures.get("progress_m", 0.0) / 1000
+        if km > 0:
+            figures["km"] = km
+            figures["per_km"] = {
+                name: [figures[name] / km, *poisson_interval(round(figures[name]), km)]
+                for name in RARE if name in figures
+            }  # fmt: skip
+        return figures
