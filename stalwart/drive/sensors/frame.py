@@ -120,7 +120,8 @@ def colour_rows(
     step = 1 if lamps else 0
     falls = style[styles.DROPS] > 0
     for top in range(0, height, STRIP):
-        rows, above = min(STRIP, height - top), _NONE
+        rows = min(STRIP, height - top)
+        above: Whole = _NONE
         for r in range(rows):
             slope = slopes[top + r]
             if slope >= 0:

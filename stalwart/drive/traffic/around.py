@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stalwart.drive.compiled import part, single
+from stalwart.drive.compiled import Whole, part, single
 from stalwart.drive.geometry.tables import ENDS, FOLLOWING, JUNCTION, LANE_M, LEADING, MOST_LINKS, Tables
 from stalwart.drive.scene import Class
 from stalwart.drive.world.state import (
@@ -30,7 +30,7 @@ from stalwart.drive.world.state import (
 )
 
 FAR = single(1e6)
-NOWHERE = np.int32(-1)
+NOWHERE: Whole = np.int32(-1)
 """No lane. A plain -1 would be a type of its own, for which a kernel is compiled once more."""
 _ZERO, _HALF, _ONE, _TWO, _SIXTH = single(0.0), single(0.5), single(1.0), single(2.0), single(1 / 6)
 _LONGEST_M, _DIVERGED_M, _ONCOMING, _END_SHARE = single(7.0), single(6.5), single(-0.3), single(0.3)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from stalwart.drive.chance import uniform
-from stalwart.drive.compiled import part, single
+from stalwart.drive.compiled import Whole, part, single
 from stalwart.drive.geometry.lanes import Control
 from stalwart.drive.geometry.tables import (
     BROAD_M,
@@ -78,7 +78,9 @@ _STANDS_MPS, _AT_LINE_M, _SUDDEN_MPS2, _SIXTH = single(0.3), single(7.0), single
 _SETTLED_M, _CLEAR_M, _BEND_M, _END_M = single(0.6), single(0.5), single(30.0), single(120.0)
 _EASE_MPS2 = single(1.1)
 _FORCED, _FORCED_BRAKE = single(-20.0), single(5.0)
-_NEXT_SALT, AFTER_SALT, _SHOWN_SALT = np.int64(42), np.int64(43), np.int64(44)
+_NEXT_SALT: Whole = np.int64(42)
+AFTER_SALT: Whole = np.int64(43)
+_SHOWN_SALT: Whole = np.int64(44)
 _BURST = 20
 """Ticks that a driver looks away, or brakes for no reason, at a time."""
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from stalwart.drive.chance import uniform
-from stalwart.drive.compiled import kernel, single
+from stalwart.drive.compiled import Whole, kernel, single
 from stalwart.drive.geometry.tables import (
     BROAD_M,
     DRIVES,
@@ -74,7 +74,8 @@ _SIZES = np.float32(0.12)
 _WALK_MPS, _RIDE_MPS, _SHARE = single(1.3), single(5.0), single(0.8)
 _APART_M, _OFF_M, _ENTRY_M, _SIGHT2, _END_M, _KERB_M = (single(v) for v in (4.0, 6.0, 2.0, 60.0**2, 8.0, 0.7))
 _FASTEST_LANES_MPS = single(20.0)
-_UNSEEN, _NO_TICK = np.bool_(False), np.uint64(0)
+_UNSEEN: Whole = np.bool_(False)
+_NO_TICK: Whole = np.uint64(0)
 TRIES = 24
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.drive.chance import mixed, uniform
-from stalwart.drive.compiled import free_kernel, kernel, part, single
+from stalwart.drive.compiled import Whole, free_kernel, kernel, part, single
 from stalwart.drive.geometry.tables import (
     BOXES,
     BOXES_END,
@@ -81,8 +81,11 @@ from stalwart.drive.world.state import (
 _ZERO, _HALF, _ONE, _TWO, _LATEST_S = single(0.0), single(0.5), single(1.0), single(2.0), single(90.0)
 _PHASE_S, _WANDER, _BODY_M, _FAR = single(120.0), single(0.75), single(8.0), single(1e9)
 _WALKER = int(Class.PEDESTRIAN)
-_EVERY, _EVERY_F, _ONE_TICK = 10, single(10.0), np.uint64(1)
-_NO_TICK, _PHASE, _ANYWHERE = np.uint64(0), np.int64(47), np.bool_(True)
+_EVERY, _EVERY_F = 10, single(10.0)
+_ONE_TICK: Whole = np.uint64(1)
+_NO_TICK: Whole = np.uint64(0)
+_PHASE: Whole = np.int64(47)
+_ANYWHERE: Whole = np.bool_(True)
 """Ticks between two thoughts of changing lanes, or of crossing the road."""
 
 
