@@ -20,7 +20,7 @@ from stalwart.drive.scenarios.plan import MOST, PLAN
 from stalwart.drive.scores.suite import DriverMaker, score
 
 Doubles = NDArray[np.float64]
-_NEAR_S, _SPARED = 3.0, 0.9
+_NEAR_S, _SHARED = 3.0, 0.5
 _LEAST_SPREAD, _KEPT = 0.04, 0.3
 _DIGITS = 3
 
@@ -41,9 +41,9 @@ def search(
 
     The cross-entropy method (Rubinstein, "The cross-entropy method for combinatorial and continuous optimization",
     1999): plans are drawn from a normal distribution in the cube of their ranges, and its mean and deviations move to
-    those of the best. How good a plan is: the danger to the driver, less most of that to the reference; danger is 1 in
-    a collision, else it grows as the least time to collision falls below 3 s. The first round is drawn evenly: what
-    blind search of the same size finds, for comparison.
+    those of the best. How good a plan is: the danger to the driver, less that to the reference, and less again where
+    the reference crashes, too; danger is 1 in a collision, else it grows as the least time to collision falls below
+    3 s. The first round is drawn evenly: what blind search of the same size finds, for comparison.
 
     Args:
         driver, reference: as `drive.score` takes them.
@@ -85,7 +85,7 @@ def _search(
         chosen = np.round(low + cube * (high - low), _DIGITS)
         theirs, best = (_played(who, chosen, speed_kmh, "train", 1, seed) for who in (driver, reference))
         alone = _alone(theirs, best)
-        worth = np.array([_danger(e) for e in theirs]) - _SPARED * np.array([_danger(e) for e in best])
+        worth = np.array([_worth(a, b) for a, b in zip(theirs, best, strict=True)])
         top = np.argsort(-worth, kind="stable")[: max(2, round(elite * plans))]
         mean = _KEPT * mean + (1 - _KEPT) * cube[top].mean(0)
         spread = np.maximum(_KEPT * spread + (1 - _KEPT) * cube[top].std(0), _LEAST_SPREAD)
@@ -124,6 +124,11 @@ def _played(
     )
     episodes: list[dict[str, Any]] = result["episodes"]
     return episodes
+
+
+def _worth(theirs: dict[str, Any], best: dict[str, Any]) -> float:
+    """How much more dangerous a plan is to the driver than to the reference; a crash of both is worse than none."""
+    return _danger(theirs) - _danger(best) - _SHARED * (best["collision"] is not None)
 
 
 def _danger(episode: dict[str, Any]) -> float:
