@@ -15,7 +15,7 @@ from stalwart.cli.work import Json, Quiet
 from stalwart.core.errors import InputError
 
 if TYPE_CHECKING:
-    from stalwart.drive.replay import Setting
+    from stalwart.drive.recording import Setting
 
 app = typer.Typer(
     name="drive",
@@ -48,7 +48,7 @@ def _room() -> None:
 
 
 def _setting(roads: str, worlds: int, agents: int, walkers: int, traffic: str, seed: int) -> Setting:
-    from stalwart.drive.replay import Setting
+    from stalwart.drive.recording import Setting
 
     return Setting(roads, worlds, agents, walkers, traffic, seed)
 

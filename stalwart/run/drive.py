@@ -12,7 +12,7 @@ import numpy as np
 from stalwart.core.contracts import Event
 from stalwart.core.errors import InputError
 from stalwart.drive.planners.named import driver_of
-from stalwart.drive.replay import Setting
+from stalwart.drive.recording import Setting
 from stalwart.drive.scores.safety import poisson_interval
 
 MOST_STEPS = 1_000_000

@@ -12,7 +12,7 @@ import numpy as np
 from stalwart.core.contracts import Event
 from stalwart.core.errors import InputError
 from stalwart.drive.dressing import Dressed
-from stalwart.drive.replay import Setting
+from stalwart.drive.recording import Setting
 from stalwart.drive.sensors import camera, lidar
 
 BOXES = 24

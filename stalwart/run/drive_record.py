@@ -17,7 +17,7 @@ from stalwart.core.contracts import Event
 from stalwart.core.errors import InputError
 from stalwart.drive.dressing import Dressed
 from stalwart.drive.planners.named import driver_of
-from stalwart.drive.replay import Log, Setting, read_log
+from stalwart.drive.recording import Log, Setting, read_log
 from stalwart.drive.sensors.camera import Camera, see
 from stalwart.drive.simulation import Worlds
 from stalwart.drive.topdown import EGO, LIGHTS, ROUTE, WALKER, draw, route_of

@@ -12,7 +12,7 @@ from stalwart.core.errors import DataError, InputError
 from stalwart.drive import topdown
 from stalwart.drive.dressing import Dressed
 from stalwart.drive.planners.named import driver_of
-from stalwart.drive.replay import Log, Setting, read_log
+from stalwart.drive.recording import Log, Setting, read_log
 from stalwart.drive.scene import Class
 from stalwart.drive.simulation import Worlds
 
