@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stalwart.core import catalog
@@ -55,6 +55,7 @@ def last(events: Any) -> dict[str, Any]:
 
 
 @given(seed=st.integers(0, 9999), epsilon=st.floats(0.01, 2.0), norm=st.sampled_from(["linf", "l2"]))
+@example(seed=62, epsilon=1.78125, norm="l2")
 @settings(max_examples=25, deadline=None)
 def test_a_linear_policy_is_turned_exactly_where_the_closed_form_says(seed: int, epsilon: float, norm: str) -> None:
     """|w · s| < ε ‖w‖ in the dual norm."""
@@ -62,9 +63,9 @@ def test_a_linear_policy_is_turned_exactly_where_the_closed_form_says(seed: int,
     weights, seen = torch.randn(6, generator=g), torch.randn(40, 6, generator=g) * 2
     seen = seen.clamp(-7, 7)  # away from where observations end
     policy = linear(weights)
-    shown = Climbed(policy, catalog.make("pgd(steps=20)", "attacks"), catalog.make(f"{norm}({epsilon})", "threats"), 0)(
-        seen, None
-    )
+    # Steps of a fifth of ε: 2.5 ε in all, as is usual, do not bring every random start to the best point of an L2 ball.
+    solver = catalog.make("pgd(steps=40, step=0.2)", "attacks")
+    shown = Climbed(policy, solver, catalog.make(f"{norm}({epsilon})", "threats"), 0)(seen, None)
     change = shown - seen
     size = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
     assert float(size.max()) <= epsilon * (1 + 1e-3) + 1e-4
