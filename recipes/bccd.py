@@ -1,6 +1,7 @@
 """BCCD, blood cells, from scratch on a CPU: our small detector, and torchvision's Faster R-CNN on the same time.
 
-Measured: see below.
+Ours, 20 epochs, seed 0, one thread of an AMD EPYC with AVX2, 2026-11-25: AP50 0.876, AP 0.572 on the 72 test images,
+1,359 CPU s. Faster R-CNN: not run.
 
     python recipes/bccd.py DATA [ours | fasterrcnn]      # DATA holds JPEGImages, Annotations and ImageSets
 
