@@ -15,7 +15,7 @@ from stalwart.core.errors import InputError
 from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
 from stalwart.mdp.policies import Policy
-from stalwart.run._judge import Ledger, doubts, judge_clean, search
+from stalwart.run._judge import Ledger, judge_clean, search
 
 REACH = 10.0
 """Observations, normalised where the policy does so, lie within ± this; attacks see them as one row of an image."""
@@ -84,11 +84,11 @@ class Climbed:
 
     def __init__(self, policy: Policy, solver: Attack, threat: Threat, seed: int) -> None:
         self.policy, self.solver, self.threat, self.seed = policy, solver, scaled(threat), seed
-        self.forwards = self.backwards = 0
-        self.ledger_doubts: set[str] = set()
+        self.forwards = self.backwards = self.flat = self.broken = 0
+        self.climbed = False
 
     def __call__(self, seen: Tensor, memory: Tensor | None) -> Tensor:
-        images = (seen / (2 * REACH) + 0.5)[:, None, None]  # (N, 1, 1, inputs)
+        images = _rows(seen)
         with torch.enable_grad():
             with torch.no_grad():
                 own = self.policy.outputs_of(seen, memory)[0]
@@ -98,9 +98,10 @@ class Climbed:
             search(ledger, self.solver, self.seed)
         self.forwards += ledger.forwards
         self.backwards += ledger.backwards
-        self.ledger_doubts |= {line.partition(" gradients were ")[2] or line for line in doubts([ledger])}
-        moved: Tensor = seen + (ledger.answer - images)[:, 0, 0] * (2 * REACH)
-        return moved.clamp(-REACH, REACH)
+        self.climbed |= ledger.climbed
+        self.flat += int(ledger.flat)
+        self.broken += int(ledger.broken)
+        return _moved(seen, ledger.answer - images)
 
 
 class Shaken:
@@ -110,13 +111,11 @@ class Shaken:
         self.threat, self.seed, self.step = scaled(threat), seed, 0
 
     def __call__(self, seen: Tensor, memory: Tensor | None) -> Tensor:
-        images = (seen / (2 * REACH) + 0.5)[:, None, None]
+        images = _rows(seen)
         noise = Noise.of_images(images, self.seed).fork("shaken", self.step)
         self.step += 1
         moved = self.threat.ascend(images, noise.normal(images.shape[1:]), self.threat.epsilon)
-        moved = self.threat.project(moved, images)
-        shown: Tensor = seen + (moved - images)[:, 0, 0] * (2 * REACH)
-        return shown.clamp(-REACH, REACH)
+        return _moved(seen, self.threat.project(moved, images) - images)
 
 
 class Learned:
@@ -144,6 +143,16 @@ def scaled(threat: Any) -> Threat:
         raise InputError(f"{name}: ε must be at most {2 * REACH:g} here. Got {threat.epsilon!r}.")
     found: Threat = replace(threat, epsilon=threat.epsilon / (2 * REACH))
     return found
+
+
+def _rows(seen: Tensor) -> Tensor:
+    """(N, 1, 1, inputs) observations as images in [0, 1]."""
+    return (seen / (2 * REACH) + 0.5)[:, None, None]
+
+
+def _moved(seen: Tensor, change: Tensor) -> Tensor:
+    """(N, inputs) observations after a change (N, 1, 1, inputs) of their images."""
+    return (seen + change[:, 0, 0] * (2 * REACH)).clamp(-REACH, REACH)
 
 
 class _Other:

@@ -19,6 +19,7 @@ from stalwart.mdp.evaluation import Episodes, evaluate
 from stalwart.mdp.open import is_id, open_worlds
 from stalwart.mdp.policies import Policy
 from stalwart.run._deceived import Change, Climbed, Deceived, Learned, Shaken, scaled
+from stalwart.run._judge import doubts, works_together
 from stalwart.run.play import load_policy
 from stalwart.store.folder import RunFolder
 
@@ -69,14 +70,13 @@ def deceive(
     for threat in sets:
         scaled(threat)
     for solver in solvers:
-        if getattr(solver, "together", False):
+        if works_together(solver):
             raise InputError(f"{spell(solver)} seeks one change for all images, and observations come one by one.")
     folder = RunFolder.open(Path(path))
-    policy, home = load_policy(folder.path / checkpoint, env or None)
+    policy, where = load_policy(folder.path / checkpoint, env or None)
     rival = None if adversary is None else load_policy(adversary, None)[0]
     if rival is not None and rival.inputs != policy.inputs:
         raise InputError(f"{adversary} changes {rival.inputs} numbers. Got a policy that sees {policy.inputs}.")
-    where = env or home
     Deceived(policy, lambda seen, _: seen, sure)  # refuses what it cannot serve before anything is played
     worth = _Play(where, policy, episodes, seed)
     plays = 1 + len(sets) * (1 + len(solvers)) + sum(rival is not None and _linf(threat) for threat in sets)
@@ -102,7 +102,7 @@ def deceive(
                 "changed_share": deceived.changed / max(deceived.steps, 1), "seconds": time.perf_counter() - begun,
                 "forwards": getattr(change, "forwards", 0), "backwards": getattr(change, "backwards", 0),
             }  # fmt: skip
-            for doubt in sorted(getattr(change, "ledger_doubts", ())):
+            for doubt in doubts([change]) if isinstance(change, Climbed) else ():
                 yield Event("warning", {"message": f"{name} under {spell(threat)}: {doubt}"})
             yield Event("note", {"message": said(result)})
             kept = folder.write_result(f"deceive {name} {spell(threat)} {sure or ''}", result)

@@ -17,6 +17,7 @@ from stalwart.core.contracts import Signature
 from stalwart.core.errors import InputError
 from stalwart.mdp.policies import Policy
 from stalwart.run._deceived import Climbed, Deceived, Learned, Shaken
+from stalwart.run._judge import doubts
 from stalwart.run.deceive import deceive
 from stalwart.run.learn import Practice, learn
 from stalwart.store import checkpoint
@@ -88,7 +89,7 @@ def test_a_vector_policys_action_is_moved_as_far_as_can_be_and_noise_moves_it_le
     assert float((policy(shaken) - policy(seen)).abs().mean().detach()) < 0.6 * float(away.mean().detach())
     blind = Climbed(policy, catalog.make("fgsm()", "attacks"), threat, 0)
     blind(seen, None)
-    assert blind.ledger_doubts  # the slope is 0 at the observation itself, and the engine says so
+    assert doubts([blind])  # the slope is 0 at the observation itself, and the engine says so
 
 
 def test_nothing_changes_at_radius_0_and_only_where_the_policy_is_sure() -> None:
