@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from stalwart.core.errors import TrainingError
 
 
 class Flat:
@@ -64,3 +66,15 @@ class Flat:
         self.mean.copy_(state[f"{name}/mean"])
         self.square.copy_(state[f"{name}/square"])
         self.count = int(state[f"{name}/count"])
+
+
+def mean_loss(losses: Sequence[Tensor], learner: str, advice: str) -> float:
+    """The mean of the losses of some gradients.
+
+    Raises:
+        TrainingError: it is not finite.
+    """
+    mean = float(torch.stack(list(losses)).mean())
+    if not math.isfinite(mean):
+        raise TrainingError(f"{learner}: the loss is not finite. Try {advice}.")
+    return mean

@@ -136,6 +136,15 @@ class Policy(nn.Module):
         """(N, dims) of a vector policy, before its bounds; differentiable."""
         return out if self.kind == "gaussian" else out.chunk(2, -1)[0].tanh()
 
+    def state(self) -> dict[str, Tensor]:
+        """As a learner's state holds it."""
+        return {f"policy/{name}": value for name, value in self.state_dict().items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take what `state` gave."""
+        for name, value in self.state_dict().items():
+            value.copy_(state[f"policy/{name}"])
+
     def deviation(self) -> Tensor:
         """(dims,) of a gaussian policy."""
         assert self.log_std is not None

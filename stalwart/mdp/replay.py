@@ -92,6 +92,10 @@ class Replay:
         """Steps that can be drawn, those that are none counted in."""
         return max(min(self.at, self.rows) - self.steps, 0) * self.worlds
 
+    def recent(self, rows: int) -> Tensor:
+        """(rows · N, ...) what was seen in the rows written last."""
+        return torch.from_numpy(self.seen[np.arange(self.at - rows, self.at) % self.rows]).flatten(0, 1)
+
     def draw(self, batch: int, discount: float, random: np.random.Generator, beta: float = 1.0) -> Drawn:
         """A batch; there must be a step to draw."""
         if self.tree is not None:

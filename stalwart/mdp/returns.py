@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+
+
+class Tally:
+    """Sums of the rewards of episodes under way, and the returns of those that ended since one last asked."""
+
+    def __init__(self, worlds: int) -> None:
+        self._sums = np.zeros(worlds)
+        self._ended: list[float] = []
+
+    def add(self, reward: NDArray[Any], over: Flags) -> None:
+        """A step of each world (N,), and which episodes it ended."""
+        self._sums += reward
+        if over.any():
+            self._ended += self._sums[over].tolist()
+            self._sums[over] = 0
+
+    def figures(self) -> dict[str, float]:
+        """`train_return`, the mean of the returns since the last call; nothing where no episode ended."""
+        ended, self._ended = self._ended, []
+        return {"train_return": sum(ended) / len(ended)} if ended else {}
 
 
 def advantages(

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from stalwart.mdp.returns import Flags, Floats
+from stalwart.mdp.returns import Flags, Floats, Tally
 from stalwart.mdp.spaces import Spaces, flat
 
 
@@ -57,13 +57,11 @@ class Collector:
         out.seen[-1] = flat(seen)
         out.memory[-1] = 0
         self.fresh: Flags = np.zeros(worlds.num_envs, np.bool_)
-        self.returns: list[float] = []
-        """Returns of the episodes that have ended in the last rollout."""
-        self._sums = np.zeros(worlds.num_envs)
+        self.tally = Tally(worlds.num_envs)
 
     def collect(self, draw: Draw) -> None:
         """T further steps."""
-        out, fresh, self.returns = self.out, self.fresh, []
+        out, fresh = self.out, self.fresh
         out.seen[0], out.memory[0] = out.seen[-1], out.memory[-1]
         for t in range(len(out.raw)):
             out.raw[t], action, memory = draw(t, out.seen[t], out.memory[t])
@@ -74,8 +72,5 @@ class Collector:
             if memory is not None:
                 out.memory[t + 1] = memory * out.valid[t][:, None]
             fresh = terminated | truncated
-            self._sums += reward
-            if fresh.any():
-                self.returns += self._sums[fresh].tolist()
-                self._sums[fresh] = 0
+            self.tally.add(reward, fresh)
         self.fresh = fresh

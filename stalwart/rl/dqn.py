@@ -8,7 +8,6 @@ n steps: Sutton 1988. Prioritised replay: Schaul et al., ICLR 2016 (`mdp/replay.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -20,12 +19,13 @@ from torch.nn import functional as F
 from stalwart.core import catalog
 from stalwart.core.component import above, at_least, between, component
 from stalwart.core.contracts import Event, Signature
-from stalwart.core.errors import InputError, TrainingError
+from stalwart.core.errors import InputError
 from stalwart.core.rng import seed_of
-from stalwart.mdp.flat import Flat
+from stalwart.mdp.flat import Flat, mean_loss
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.quick import heads_of
 from stalwart.mdp.replay import Drawn, Replay
+from stalwart.mdp.returns import Tally
 from stalwart.mdp.spaces import Spaces, flat
 
 
@@ -101,8 +101,7 @@ class _Student:
         random = np.random.default_rng(seed)
         heads = heads_of(self.policy, count)
         seen = flat(worlds.reset(seed=seed % 2**31)[0])
-        fresh, sums = np.zeros(count, np.bool_), np.zeros(count)
-        returns: list[float] = []
+        fresh, tally = np.zeros(count, np.bool_), Tally(count)
         losses: list[Tensor] = []
         rounds = max(1, round(steps / count))
         told = max(1, rounds // 100, 250 // count)
@@ -116,22 +115,18 @@ class _Student:
             after, reward, terminated, truncated, _ = worlds.step(action)
             replay.add(seen, action, reward, terminated, truncated, ~fresh)
             seen, fresh = flat(after), terminated | truncated
-            sums += reward
-            if fresh.any():
-                returns += sums[fresh].tolist()
-                sums[fresh] = 0
+            tally.add(reward, fresh)
             if number % how.every == 0 and len(replay) >= max(how.after, how.batch):
                 if self.policy.norm is not None:
-                    recent = np.arange(replay.at - how.every, replay.at) % replay.rows
-                    self.policy.norm.learn(torch.from_numpy(replay.seen[recent]).flatten(0, 1).to(self.device))
+                    self.policy.norm.learn(replay.recent(how.every).to(self.device))
                 for _ in range(how.updates):
                     beta = how.beta + (1 - how.beta) * share
                     losses.append(self._learn(replay.draw(how.batch, how.discount, random, beta)))
             if number == rounds:
                 replay.close(seen)
             if number % told == 0 or number == rounds:
-                yield Event("progress", {"done": number * count, **self._figures(losses, returns)})
-                losses, returns = [], []
+                yield Event("progress", {"done": number * count, **tally.figures(), **self._figures(losses)})
+                losses = []
 
     def _learn(self, drawn: Drawn) -> Tensor:
         """One gradient."""
@@ -153,21 +148,14 @@ class _Student:
             self.copy.follow(self.flat, self.how.target_share)
         return loss.detach()
 
-    def _figures(self, losses: list[Tensor], returns: list[float]) -> dict[str, float]:
-        figures = {"train_return": sum(returns) / len(returns)} if returns else {}
-        if losses:
-            figures["loss"] = float(torch.stack(losses).mean())
-            if not math.isfinite(figures["loss"]):
-                raise TrainingError("dqn: the loss is not finite. Try a lower lr.")
-        return figures
+    def _figures(self, losses: list[Tensor]) -> dict[str, float]:
+        return {"loss": mean_loss(losses, "dqn", "a lower lr")} if losses else {}
 
     def state(self) -> dict[str, Tensor]:
-        policy = {f"policy/{name}": value for name, value in self.policy.state_dict().items()}
-        return {**policy, **self.flat.state("flat"), **self.copy.state("copy"), **self.replay.state()}
+        return {**self.policy.state(), **self.flat.state("flat"), **self.copy.state("copy"), **self.replay.state()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        for name, value in self.policy.state_dict().items():
-            value.copy_(state[f"policy/{name}"])
+        self.policy.restore(state)
         self.flat.restore(state, "flat")
         self.copy.restore(state, "copy")
         self.replay.restore(state)

@@ -109,8 +109,7 @@ class _Student:
             if self.policy.norm is not None:
                 self.policy.norm.learn(torch.from_numpy(out.seen[:-1][good]).to(self.device))
             figures = {"loss": self._learn(rng), "expert": beta}
-            if collector.returns:
-                figures["train_return"] = sum(collector.returns) / len(collector.returns)
+            figures |= collector.tally.figures()
             self.round += 1
             yield Event("progress", {"done": (number + 1) * how.horizon * count, **figures})
 
@@ -131,12 +130,10 @@ class _Student:
         return F.mse_loss(out, (wanted - self.policy.middle) / self.policy.reach)
 
     def state(self) -> dict[str, Tensor]:
-        found = {f"policy/{name}": value for name, value in self.policy.state_dict().items()}
         marks = {"seen": self.seen, "wanted": self.wanted, "round": torch.tensor(self.round)}
-        return {**found, **self.flat.state("flat"), **marks}
+        return {**self.policy.state(), **self.flat.state("flat"), **marks}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        for name, value in self.policy.state_dict().items():
-            value.copy_(state[f"policy/{name}"])
+        self.policy.restore(state)
         self.flat.restore(state, "flat")
         self.seen, self.wanted, self.round = state["seen"], state["wanted"], int(state["round"])

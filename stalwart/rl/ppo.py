@@ -19,9 +19,9 @@ from torch import Tensor
 from stalwart.core import catalog
 from stalwart.core.component import above, at_least, between, component
 from stalwart.core.contracts import Event, Signature
-from stalwart.core.errors import InputError, TrainingError
+from stalwart.core.errors import InputError
 from stalwart.core.rng import generator, seed_of
-from stalwart.mdp.flat import Flat
+from stalwart.mdp.flat import Flat, mean_loss
 from stalwart.mdp.policies import Policy, gumbel
 from stalwart.mdp.quick import heads_of
 from stalwart.mdp.returns import Floats, advantages
@@ -118,8 +118,7 @@ class _Student:
             with torch.inference_mode():
                 collector.collect(self._drawing(rng, worlds.num_envs, shape))
             figures = self._learn(rng)
-            if collector.returns:
-                figures["train_return"] = sum(collector.returns) / len(collector.returns)
+            figures |= collector.tally.figures()
             yield Event("progress", {"done": (number + 1) * how.horizon * worlds.num_envs, **figures})
 
     def _drawing(self, rng: torch.Generator, count: int, shape: tuple[int, ...]) -> Draw:
@@ -232,10 +231,7 @@ class _Student:
         return loss.detach()
 
     def _figures(self, losses: list[Tensor]) -> dict[str, float]:
-        loss = float(torch.stack(losses).mean()) if losses else 0.0
-        if not math.isfinite(loss):
-            raise TrainingError("ppo: the loss is not finite. Try a lower lr, or scale_rewards=True.")
-        return {"loss": loss}
+        return {"loss": mean_loss(losses, "ppo", "a lower lr, or scale_rewards=True") if losses else 0.0}
 
     def _scaled(self, reward: Floats) -> Floats:
         """Rewards over the deviation of the discounted return so far (Engstrom et al., ICLR 2020, section 3)."""
@@ -256,12 +252,9 @@ class _Student:
     # ------------------------------------------------------------ going on later
 
     def state(self) -> dict[str, Tensor]:
-        policy = {f"policy/{name}": value for name, value in self.policy.state_dict().items()}
-        return {**policy, **self.flat.state("flat"), "income": torch.from_numpy(self.income)}
+        return {**self.policy.state(), **self.flat.state("flat"), "income": torch.from_numpy(self.income)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        own = self.policy.state_dict()
-        for name, value in own.items():
-            value.copy_(state[f"policy/{name}"])
+        self.policy.restore(state)
         self.flat.restore(state, "flat")
         self.income[:] = state["income"].numpy()

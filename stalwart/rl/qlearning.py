@@ -20,6 +20,7 @@ from stalwart.core.component import above, at_least, between, component
 from stalwart.core.contracts import Event, Signature
 from stalwart.core.errors import InputError
 from stalwart.mdp.policies import Policy
+from stalwart.mdp.returns import Tally
 from stalwart.mdp.spaces import Spaces
 
 
@@ -75,8 +76,7 @@ class _Student:
         random = np.random.default_rng(seed)
         rounds = max(1, round(steps / count))
         seen, _ = worlds.reset(seed=seed % 2**31)
-        sums, returns = np.zeros(count), [0.0][:0]
-        fresh = np.zeros(count, np.bool_)
+        fresh, tally = np.zeros(count, np.bool_), Tally(count)
         at = begun
         action = self._choose(seen, at, random)
         for number in range(1, rounds + 1):
@@ -85,16 +85,13 @@ class _Student:
             good = ~fresh
             self._update(seen[good], action[good], reward[good], after[good], following[good], terminated[good], random)
             fresh = terminated | truncated
-            sums += reward
-            returns += sums[fresh].tolist()
-            sums[fresh] = 0
+            tally.add(reward, fresh)
             seen, action = after, following
             at = begun + (ended - begun) * number / rounds
             if number % how.every == 0 or number == rounds:
                 self._show()
-                figures = {"train_return": sum(returns) / len(returns)} if returns else {}
-                yield Event("progress", {"done": number * count, "explore": self._exploring(at), **figures})
-                returns = []
+                figures = {"explore": self._exploring(at), **tally.figures()}
+                yield Event("progress", {"done": number * count, **figures})
 
     def _exploring(self, at: float) -> float:
         return self.how.explore + (self.how.explore_last - self.how.explore) * at

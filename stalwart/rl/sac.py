@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from stalwart.core import catalog
 from stalwart.core.component import above, at_least, between, component
 from stalwart.core.contracts import Event, Signature
-from stalwart.core.errors import InputError, TrainingError
+from stalwart.core.errors import InputError
 from stalwart.core.rng import generator, seed_of
-from stalwart.mdp.flat import Flat
+from stalwart.mdp.flat import Flat, mean_loss
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.quick import heads_of
 from stalwart.mdp.replay import Drawn, Replay
+from stalwart.mdp.returns import Tally
 from stalwart.mdp.spaces import Spaces, flat
 
 
@@ -87,8 +88,7 @@ class _Student:
         heads, shape = heads_of(self.policy, count), worlds.single_action_space.shape
         middle, reach = self.policy.middle.cpu().numpy(), self.policy.reach.cpu().numpy()
         seen = flat(worlds.reset(seed=seed % 2**31)[0])
-        fresh, sums = np.zeros(count, np.bool_), np.zeros(count)
-        returns: list[float] = []
+        fresh, tally = np.zeros(count, np.bool_), Tally(count)
         losses: list[Tensor] = []
         rounds = max(1, round(steps / count))
         told = max(1, rounds // 100, 100 // count)
@@ -103,20 +103,16 @@ class _Student:
             after, reward, terminated, truncated, _ = worlds.step(taken)
             replay.add(seen, action, reward, terminated, truncated, ~fresh)
             seen, fresh = flat(after), terminated | truncated
-            sums += reward
-            if fresh.any():
-                returns += sums[fresh].tolist()
-                sums[fresh] = 0
+            tally.add(reward, fresh)
             if number % how.every == 0 and len(replay) >= how.after:
                 if self.policy.norm is not None:
-                    recent = np.arange(replay.at - how.every, replay.at) % replay.rows
-                    self.policy.norm.learn(torch.from_numpy(replay.seen[recent]).flatten(0, 1).to(self.device))
+                    self.policy.norm.learn(replay.recent(how.every).to(self.device))
                 losses += [self._learn(replay.draw(how.batch, how.discount, random), rng) for _ in range(how.updates)]
             if number == rounds:
                 replay.close(seen)
             if number % told == 0 or number == rounds:
-                yield Event("progress", {"done": number * count, **self._figures(losses, returns)})
-                losses, returns = [], []
+                yield Event("progress", {"done": number * count, **tally.figures(), **self._figures(losses)})
+                losses = []
 
     def _learn(self, drawn: Drawn, rng: torch.Generator) -> Tensor:
         """One gradient of critics, policy and entropy's weight."""
@@ -139,27 +135,21 @@ class _Student:
         self.tuner.step(-(self.log_alpha.exp() * (density.detach() - self.dims).mean()).sum())
         return loss.detach()
 
-    def _figures(self, losses: list[Tensor], returns: list[float]) -> dict[str, float]:
-        figures = {"train_return": sum(returns) / len(returns)} if returns else {}
-        figures["alpha"] = float(self.log_alpha.detach().exp())
-        if losses:
-            figures["loss"] = float(torch.stack(losses).mean())
-            if not math.isfinite(figures["loss"]):
-                raise TrainingError("sac: the loss is not finite. Try a lower lr.")
-        return figures
+    def _figures(self, losses: list[Tensor]) -> dict[str, float]:
+        figures = {"alpha": float(self.log_alpha.detach().exp())}
+        return figures | {"loss": mean_loss(losses, "sac", "a lower lr")} if losses else figures
 
     def _flats(self) -> dict[str, Flat]:
         return {"actor": self.actor, "critic": self.critic, "copy": self.copy, "tuner": self.tuner}
 
     def state(self) -> dict[str, Tensor]:
-        found = {f"policy/{name}": value for name, value in self.policy.state_dict().items()} | self.replay.state()
+        found = self.policy.state() | self.replay.state()
         for name, one in self._flats().items():
             found |= one.state(name)
         return found
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        for name, value in self.policy.state_dict().items():
-            value.copy_(state[f"policy/{name}"])
+        self.policy.restore(state)
         for name, one in self._flats().items():
             one.restore(state, name)
         self.replay.restore(state)
