@@ -11,6 +11,7 @@ import typer
 from stalwart.cli.listen import play
 from stalwart.cli.shelf import settings
 from stalwart.cli.training import InterruptedRunError, run_name
+from stalwart.cli.work import Json, Quiet
 from stalwart.core.errors import InputError, RunError
 
 app = typer.Typer(
@@ -26,8 +27,6 @@ Env = Annotated[
     str | None,
     typer.Option("--env", help="A Gymnasium id, or a world as `stalwart list worlds` spells it.", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the end.")]
 Run = Annotated[Path, typer.Argument(help="A run folder, such as runs/cartpole.", show_default=False)]
 
 

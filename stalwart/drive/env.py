@@ -164,7 +164,7 @@ class DriveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]])
         vector = self.world.observe()[:, 0]
         self._hands.reset(fresh, vector)
         self._vector = vector
-        ended = (outcome.hit | outcome.off_road | outcome.arrived)[:, 0] & ~fresh
+        ended = outcome.over & ~fresh
         cut = (self._ticks >= self._most) & ~ended & ~fresh
         self._ended = ended | cut
         reward = np.where(fresh, 0.0, _reward(outcome, self.world.dt_s))

@@ -115,7 +115,7 @@ class Footage:
         for shot in range(SHOTS):
             for _ in range(_APART if shot else _WARM_UP):
                 outcome = world.step(driver())
-                over = (outcome.hit | outcome.off_road | outcome.arrived)[:, 0]
+                over = outcome.over
                 if over.any():
                     world.reset(over)
                     driver.reset(over)

@@ -47,6 +47,11 @@ class Outcome:
     arrived: Flags
     """At the end of the route."""
 
+    @property
+    def over(self) -> Flags:
+        """(W,) where the first driver has crashed, left the road or arrived: an episode ends there."""
+        return np.asarray((self.hit | self.off_road | self.arrived)[:, 0])
+
 
 class Worlds:
     """Worlds side by side on one or more maps. `make` builds them; see there.

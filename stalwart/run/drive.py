@@ -52,7 +52,7 @@ def drive(setting: Setting, driver: str = "expert", seconds: float = 60.0) -> It
     for step in range(steps):
         outcome = world.step(hands())
         driven_m += float(outcome.progress_m.sum())
-        over = (outcome.hit | outcome.off_road | outcome.arrived)[:, 0]
+        over = outcome.over
         wrong = outcome.wrong_way[:, 0]
         counted = {
             "collisions": outcome.hit, "at_fault": outcome.fault & outcome.hit, "off_road": outcome.off_road,

@@ -110,7 +110,7 @@ def record(
         pictures.take(step)
         controls = hands()
         outcome = world.step(controls)
-        over = (outcome.hit | outcome.off_road | outcome.arrived)[:, 0]
+        over = outcome.over
         if over.any():
             world.reset(over)
             hands.reset(over)
@@ -171,7 +171,7 @@ def watched(setting: Setting, driver: str = "expert", style: str = "sun", height
         while True:
             yield film.picture()
             outcome = world.step(hands())
-            over = (outcome.hit | outcome.off_road | outcome.arrived)[:, 0]
+            over = outcome.over
             if over.any():
                 world.reset(over)
                 hands.reset(over)
