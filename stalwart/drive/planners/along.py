@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.drive.geometry.tables import BROAD_M, LANE_M, LEADING, LEFT, MOST_LINKS, RIGHT
+from stalwart.drive.planners.rss import rss_lateral_distance
 from stalwart.drive.simulation import Worlds
 
 Doubles = NDArray[np.float64]
@@ -77,3 +78,17 @@ def along_route(world: Worlds) -> Along:
     clear = np.abs(ahead) - deep - s.length_m[:, :egos, None] / 2
     beside = np.abs(aside) - broad - s.width_m[:, :egos, None] / 2
     return Along(ahead, aside, clear, beside)
+
+
+def courses(world: Worlds) -> tuple[Doubles, Doubles]:
+    """(W, E, N) everyone's speed along and across each driver's heading; across is positive to the left."""
+    s = world.state
+    turn = s.yaw_rad[:, None] - s.yaw_rad[:, : s.egos, None]
+    return s.speed_mps[:, None] * np.cos(turn), s.speed_mps[:, None] * np.sin(turn)
+
+
+def safe_beside_m(near: Along, across_mps: Doubles) -> Doubles:
+    """(W, E, N) the least gap from flank to flank that RSS asks for to someone of that speed across the heading."""
+    still = np.zeros_like(across_mps)
+    left = rss_lateral_distance(-across_mps, still)
+    return np.where(near.aside_m > 0, left, rss_lateral_distance(still, -across_mps))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.drive.geometry.tables import BROAD_M
-from stalwart.drive.planners.along import Along, along_route
+from stalwart.drive.planners.along import Along, along_route, courses, safe_beside_m
 from stalwart.drive.planners.foresight import (
     CROSS_S,
     FORESEEN,
@@ -26,7 +26,7 @@ from stalwart.drive.planners.foresight import (
     foresee,
 )
 from stalwart.drive.planners.pursuit import CAR, FAR, HARD_MPS2, desired_mps, idm, pursue
-from stalwart.drive.planners.rss import rss_distance, rss_lateral_distance
+from stalwart.drive.planners.rss import rss_distance
 from stalwart.drive.simulation import Worlds
 from stalwart.drive.traffic.drivers import ACCEPTED_S
 
@@ -84,16 +84,12 @@ class Expert:
 
     def _in_the_way(self, near: Along) -> tuple[Doubles, Doubles]:
         """(W, E) gap to the next one on the route who is not clear of it by RSS's lateral distance, and its speed."""
-        s, egos = self.world.state, self.world.egos
-        turn = s.yaw_rad[:, None] - s.yaw_rad[:, :egos, None]
-        across = s.speed_mps[:, None] * np.sin(turn)  # positive to the left
-        still = np.zeros_like(across)
-        room = np.where(near.aside_m > 0, rss_lateral_distance(-across, still), rss_lateral_distance(still, -across))
-        found = (near.ahead_m > 0) & (near.ahead_m < FAR) & (near.beside_m < room)
+        along, across = courses(self.world)
+        found = (near.ahead_m > 0) & (near.ahead_m < FAR) & (near.beside_m < safe_beside_m(near, across))
         gaps = np.where(found, near.clear_m, FAR)
         who = gaps.argmin(-1)[..., None]
-        along = np.maximum(s.speed_mps[:, None] * np.cos(turn), 0.0)
-        return np.take_along_axis(gaps, who, -1)[..., 0], np.take_along_axis(along, who, -1)[..., 0]
+        theirs = np.take_along_axis(np.maximum(along, 0.0), who, -1)[..., 0]
+        return np.take_along_axis(gaps, who, -1)[..., 0], theirs
 
     def _waits(self, near: Along, speed: Doubles, route_d: Doubles) -> Flags:
         """(W, E) whether it is beside the lane to be in and nobody has made room there yet."""

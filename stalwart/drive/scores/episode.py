@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.drive.geometry.tables import LIMIT_MPS
-from stalwart.drive.planners.along import along_route
-from stalwart.drive.planners.rss import rss_distance, rss_lateral_distance
+from stalwart.drive.planners.along import along_route, courses, safe_beside_m
+from stalwart.drive.planners.rss import rss_distance
 from stalwart.drive.scenarios.stage import Stage
 from stalwart.drive.scene import Class
 from stalwart.drive.scores import nuplan
@@ -162,12 +162,9 @@ def _too_near(stage: Stage) -> NDArray[np.bool_]:
     """(W,) whether someone ahead on the route is nearer than RSS has it, both along the route and across it."""
     world = stage.world
     s, near = world.state, along_route(world)
-    turn = s.yaw_rad - s.yaw_rad[:, :1]
-    theirs = np.maximum(s.speed_mps * np.cos(turn), 0.0)
-    safe = rss_distance(s.speed_mps[:, :1], theirs)
-    aside = s.speed_mps * np.sin(turn)  # positive to the left
-    on_left = near.aside_m[:, 0] > 0
-    room = np.where(on_left, rss_lateral_distance(-aside, 0 * aside), rss_lateral_distance(0 * aside, -aside))
+    along, across = courses(world)
+    safe = rss_distance(s.speed_mps[:, :1], np.maximum(along[:, 0], 0.0))
+    room = safe_beside_m(near, across)[:, 0]
     ahead = (near.ahead_m[:, 0] > 0) & (near.ahead_m[:, 0] < 1e3)
     dangerous = ahead & (near.clear_m[:, 0] < safe) & (near.beside_m[:, 0] < room)
     return np.asarray(dangerous.any(-1))
