@@ -116,12 +116,12 @@ def encoded(masks: Tensor) -> list[dict[str, Any]]:
     height, width = masks.shape[1:]
     every = masks.to("cpu", torch.bool).numpy()
     covered = np.asarray(every.any(1))  # (n, W); torch's own takes ten times as long
-    runs = [_runs(one, columns) for one, columns in zip(every, covered, strict=True)]
+    runs = [run_lengths(one, columns) for one, columns in zip(every, covered, strict=True)]
     found = mask.frPyObjects([{"size": [height, width], "counts": counts} for counts in runs], height, width)
     return [{"size": [height, width], "counts": _text(one["counts"])} for one in found]
 
 
-def _runs(mask: Bools, covered: Bools) -> list[int]:
+def run_lengths(mask: Bools, covered: Bools) -> list[int]:
     """The lengths of runs of zeros and ones by turns, zeros first, of a mask (H, W); `covered` (W,) says which columns
     have any."""
     height, width = mask.shape

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stalwart.core.errors import InputError
 from stalwart.core.rng import seed_of
+from stalwart.drive.chance import GOLDEN, finalised
 from stalwart.drive.geometry.lanes import Control, RoadMap
 from stalwart.drive.scene import Class, Scene
 from stalwart.drive.sensors.skins import OF_CLASS, PAINTS, skin
@@ -40,8 +41,6 @@ _OFFICE_M = 15.0
 """From this height on a house is an office."""
 _HEADS = {(40, 255): "signal_green", (255, 40): "signal_red", (255, 200): "signal_amber"}
 """Red and green of the tint by which `Worlds.scene` tells a signal's state."""
-_GOLDEN, _MIX_1, _MIX_2 = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-_30, _27, _31 = (np.uint64(n) for n in (30, 27, 31))
 
 
 class Dressed:
@@ -95,12 +94,10 @@ class Dressed:
 
 
 def _draws(keys: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
-    """(W, count) numbers of 0 to 2³² − 1: splitmix64 of the key and a place, as in `drive/chance.py`."""
-    z = keys[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
-    z = (z ^ (z >> _30)) * _MIX_1
-    z = (z ^ (z >> _27)) * _MIX_2
-    mixed: NDArray[np.uint64] = (z ^ (z >> _31)) >> np.uint64(32)
-    return mixed
+    """(W, count) numbers of 0 to 2³² − 1: splitmix64 of the key and a place."""
+    places = np.arange(1, count + 1, dtype=np.uint64) * GOLDEN
+    drawn: NDArray[np.uint64] = finalised(keys[:, None] + places) >> np.uint64(32)
+    return drawn
 
 
 def _worn(roads: RoadMap) -> tuple[NDArray[np.uint16], Colours]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stalwart.core.coco import run_lengths
 from stalwart.core.errors import InputError
 from stalwart.drive.exports import kitti
 from stalwart.drive.footage import PER_CLIP, WORLDS, Footage, Shot
@@ -112,11 +113,12 @@ def _coco(root: Path, counts: dict[str, int], footage: Footage) -> Iterator[int]
             images.append({"id": number + 1, "file_name": name, "height": height, "width": width})
             for thing in shot.things(world, footage.camera):
                 left, top, right, bottom = thing.box_px
+                mask = shot.frames.instance[world] == thing.instance
                 annotations.append({
                     "id": len(annotations) + 1, "image_id": number + 1,
                     "category_id": int(THING_INDEX[thing.kind]) + 1, "bbox": [left, top, right - left, bottom - top],
                     "area": thing.visible_px, "iscrowd": int(not thing.counts),
-                    "segmentation": runs(shot.frames.instance[world] == thing.instance),
+                    "segmentation": {"size": [height, width], "counts": run_lengths(mask, mask.any(0))},
                     "occlusion": round(thing.occlusion, 4), "truncation": round(thing.truncation, 4),
                     "distance_m": round(thing.distance_m, 2),
                 })  # fmt: skip
@@ -130,15 +132,6 @@ def _coco(root: Path, counts: dict[str, int], footage: Footage) -> Iterator[int]
             "annotations": annotations,
         }
         atomic.write_json(root / "annotations" / f"instances_{split}.json", held)
-
-
-def runs(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's run-length encoding, uncompressed: runs of zeros and ones by turns down the columns, zeros first."""
-    flat = mask.T.ravel()
-    edges = np.flatnonzero(np.diff(flat.astype(np.int8))) + 1
-    ends = np.concatenate([[0], edges, [flat.size]])
-    counts = np.diff(ends).tolist()
-    return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
 
 
 # ---------------------------------------------------------------- CamVid

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from stalwart.drive.chance import mixed
+from stalwart.drive.chance import GOLDEN, mixed
 from stalwart.drive.compiled import Array, Whole, leaf
 from stalwart.drive.sensors.shading import LEVEL
 from stalwart.drive.sensors.styles import CLOUD, DROP_LENGTH, DROPS
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _16, _32, _48 = (np.uint64(n) for n in (16, 32, 48))
 _LOW = np.uint64(0xFFFF)
 _UNIT = np.float32(2.0**-16)
@@ -25,7 +24,7 @@ def fall(veil: Array, style: Array, key: Whole) -> None:
     count = int(style[DROPS] * height * width * 1e-6)
     longest = style[DROP_LENGTH] * height
     for n in range(count):
-        dice = mixed(key + np.uint64(n) * _GOLDEN)
+        dice = mixed(key + np.uint64(n) * GOLDEN)
         u, v = int((dice & _LOW) * width >> _16), int(((dice >> _16) & _LOW) * height >> _16)
         size = np.float32((dice >> _32) & _LOW) * _UNIT
         thick = np.float32(dice >> _48) * _UNIT

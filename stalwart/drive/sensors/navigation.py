@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.core.errors import InputError
-from stalwart.drive.chance import mixed
+from stalwart.drive.chance import GOLDEN, mixed
 from stalwart.drive.compiled import Array, Whole, free_kernel
 from stalwart.drive.scene import Floats, Scene
 from stalwart.drive.sensors.moments import moment
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _11, _40 = np.uint64(11), np.uint64(40)
 
 
@@ -24,7 +23,7 @@ def _normals(out: Array, keys: Array, first: Whole) -> None:
     """(worlds, n) standard normals, numbers `first` and on of each key's stream (Box and Muller 1958)."""
     for w in range(out.shape[0]):
         for n in range(out.shape[1]):
-            dice = mixed(keys[w] + np.uint64(first + n) * _GOLDEN)
+            dice = mixed(keys[w] + np.uint64(first + n) * GOLDEN)
             radius = (np.float64(dice >> _40) + 1.0) * 2.0**-24
             angle = np.float64((dice >> _11) & np.uint64(0xFFFFFF)) * (2 * math.pi * 2.0**-24)
             out[w, n] = math.sqrt(-2.0 * math.log(radius)) * math.cos(angle)
