@@ -83,12 +83,15 @@ def run(
     'stalwart drive score --driver brake --suite "cut_in()" --out cut_in.json',
 )
 def score(
-    driver: Annotated[str, typer.Option("--driver", help="lane, brake or expert.")] = _DRIVER,
+    driver: Driver = _DRIVER,
     suite: Annotated[
         str, typer.Option("--suite", help="quick, free, critical, eu_cut_in, or one of `stalwart list scenarios`.")
     ] = "quick",
     split: Annotated[str, typer.Option("--split", help="Whose maps: test or train.")] = "test",
     seed: Seed = 0,
+    style: Annotated[
+        str | None, typer.Option("--style", help="Weather and light of all scenarios, for drivers with cameras.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="A JSON file for all figures, drives and failures.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -96,7 +99,7 @@ def score(
     """Score a driver in a suite of scenarios: CARLA's and nuPlan's scores, collisions, red lights, failures."""
     from stalwart.run.drive_score import drive_score
 
-    play(iter(drive_score(driver, suite, split, seed, out)), as_json=as_json, quiet=quiet)
+    play(iter(drive_score(driver, suite, split, seed, out, style)), as_json=as_json, quiet=quiet)
 
 
 @app.command(

@@ -48,14 +48,15 @@ class Dressed:
     stands from its map, and the sun's direction from the key: the same for any number of worlds.
 
     Args:
-        styles: the weather, by name: one for all worlds, or one for each.
+        styles: the weather, by name: one for all worlds, or one for each; None is what the worlds were made with.
         boxes: how many a scene holds, agents included; what stands farthest from the first agent is left out.
 
     Raises:
         InputError: an unknown style, another number of styles, or fewer boxes than agents.
     """
 
-    def __init__(self, world: Worlds, styles: Sequence[str] = ("sun",), boxes: int = 128) -> None:
+    def __init__(self, world: Worlds, styles: Sequence[str] | None = None, boxes: int = 128) -> None:
+        styles = world.styles if styles is None else styles
         if len(styles) not in (1, world.worlds):
             raise InputError(f"styles must be 1 or {world.worlds}, one for each world. Got {len(styles)}.")
         self.world = world

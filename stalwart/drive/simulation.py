@@ -18,6 +18,7 @@ from stalwart.drive.geometry.lanes import RoadMap, expect_choice
 from stalwart.drive.geometry.tables import tables_of
 from stalwart.drive.observation import OBSERVED, fill_scene, judge, observe
 from stalwart.drive.scene import Ground, Scene
+from stalwart.drive.sensors.styles import style as style_index
 from stalwart.drive.traffic.drivers import Population, population_of
 from stalwart.drive.traffic.step import advance, start
 from stalwart.drive.world.state import empty_state
@@ -62,7 +63,7 @@ class Worlds:
 
     def __init__(
         self, maps: Sequence[RoadMap], worlds: int, agents: int, walkers: int, egos: int, traffic: Population,
-        seed: int, first: int, dt_s: float, surface: Surface, metres_per_pixel: float,
+        seed: int, first: int, dt_s: float, surface: Surface, styles: Sequence[str], metres_per_pixel: float,
     ) -> None:  # fmt: skip
         for name, value, least, most in (
             ("worlds", worlds, 1, 2**24), ("agents", agents, 1, 4096), ("egos", egos, 1, agents),
@@ -73,7 +74,13 @@ class Worlds:
         if not 0.01 <= dt_s <= 0.5:
             raise InputError(f"make(dt_s=...) must lie in [0.01, 0.5] seconds. Got {dt_s!r}.")
         expect_choice("make(surface=...)", surface, tuple(FRICTION))
+        for name in styles:
+            style_index(name)
+        if len(styles) not in (1, worlds):
+            raise InputError(f"make(style=...) must be one, or {worlds}, one for each world. Got {len(styles)}.")
         self.maps = tuple(maps)
+        self.styles = tuple(styles) * (worlds if len(styles) == 1 else 1)
+        """(W,) the weather and light of each world by name, which cameras see (`dressing.Dressed`)."""
         self.dt_s = dt_s
         self.walkers = walkers
         self.tables, self.places = tables_of(self.maps)
@@ -183,8 +190,7 @@ class Worlds:
 def make(
     roads: str | RoadMap | Sequence[str | RoadMap], worlds: int = 1, *, agents: int = 24, walkers: int = 4,
     egos: int = 1, traffic: str | Population = "mixed", seed: int = 0, first: int = 0, dt_s: float = 0.1,
-    surface: Surface = "dry",
-    metres_per_pixel: float = 0.25,
+    surface: Surface = "dry", style: str | Sequence[str] = "sun", metres_per_pixel: float = 0.25,
 ) -> Worlds:  # fmt: skip
     """Worlds on the roads that are spelled: ``make("town(seed=3)", worlds=1024)``. Kernels compile at the first call.
 
@@ -198,6 +204,8 @@ def make(
         first: number of the first world: worlds 5 to 7 are the same alone or among a thousand.
         dt_s: seconds of a step.
         surface: 'dry', 'wet', 'snow' or 'ice', for the friction.
+        style: weather and light for cameras by name (`sensors.styles.STYLES`): one for all worlds, or one for each. It
+            changes neither the surface nor what anybody does.
         metres_per_pixel: of the raster of the ground, which says where the road ends.
 
     Raises:
@@ -208,8 +216,9 @@ def make(
         raise InputError("make: expected roads such as 'town(seed=3)'. Got none.")
     maps = [one if isinstance(one, RoadMap) else catalog.make(one, "roads").build() for one in spelled]
     return Worlds(
-        maps, worlds, agents, walkers, egos, population_of(traffic), seed, first, dt_s, surface, metres_per_pixel
-    )
+        maps, worlds, agents, walkers, egos, population_of(traffic), seed, first, dt_s, surface,
+        [style] if isinstance(style, str) else style, metres_per_pixel,
+    )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=16)

@@ -10,6 +10,7 @@ from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import Cue, column, follow, gap_m
 from stalwart.drive.scenarios.regulation import Intrusion
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
+from stalwart.drive.sensors.styles import StyleName
 from stalwart.drive.simulation import Worlds
 
 
@@ -33,11 +34,13 @@ class eu_cut_in:
     """So many points drawn between the extremes, in place of all combinations."""
     maps: Annotated[int, at_least(1)] = 1
     """Maps on which each is played."""
+    style: StyleName = "sun"
+    """Weather and light, for drivers with cameras."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "slower_kmh": self.slower_kmh, "ttc_s": self.ttc_s}
         roads = [f"motorway(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1)
+        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
         speed, slower, ttc = (column(variants, name) for name in axes)
         speed, slower = speed / 3.6, slower / 3.6
         # From its lane's middle to 0.3 m past the line takes so long, with about a second until it is under way.

@@ -10,6 +10,7 @@ import numpy as np
 from stalwart.core.component import at_least, between, component
 from stalwart.core.rng import seed_of
 from stalwart.drive.scenarios.stage import Stage, Variant, built, lawful_way_m, map_seeds
+from stalwart.drive.sensors.styles import StyleName
 from stalwart.drive.simulation import make
 from stalwart.drive.traffic.drivers import POPULATIONS
 
@@ -44,6 +45,8 @@ class free:
     """How many maps the drives take turns on."""
     seconds: Annotated[float, between(2, 600)] = 60.0
     """The time limit."""
+    style: StyleName = "sun"
+    """Weather and light, for drivers with cameras."""
 
     def stage(self, split: str, seed: int) -> Stage:
         spelled, few, many, walkers = _FAMILIES[self.roads]
@@ -54,7 +57,8 @@ class free:
             people = replace(people, speeding=0.0)
         world = make(
             [built(one) for one in roads], self.worlds, agents=agents, walkers=min(walkers, agents - 1), traffic=people,
-            surface=self.surface, seed=seed_of(seed, "free", split, self.roads, self.density, self.traffic) % 2**62,
+            surface=self.surface, style=self.style,
+            seed=seed_of(seed, "free", split, self.roads, self.density, self.traffic) % 2**62,
         )  # fmt: skip
         # Whoever starts just before a stop line starts so slow that it can stop there.
         way = world.observe()[:, 0, 22]

@@ -9,6 +9,7 @@ import numpy as np
 from stalwart.core.component import at_least, component
 from stalwart.drive.scenarios.acting import column, follow
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
+from stalwart.drive.sensors.styles import StyleName
 from stalwart.drive.simulation import Worlds
 
 _BRAKES_AT_S, _STANDS_S = 2.0, 4.0
@@ -28,11 +29,13 @@ class lead_braking:
     """So many points drawn between the extremes, in place of all combinations."""
     maps: Annotated[int, at_least(1)] = 1
     """Maps on which each is played."""
+    style: StyleName = "sun"
+    """Weather and light, for drivers with cameras."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "headway_s": self.headway_s, "brake_mps2": self.brake_mps2}
         roads = [f"motorway(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1)
+        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
         speed, headway, brake = (column(variants, name) for name in axes)
         speed = speed / 3.6
         for w in range(world.worlds):

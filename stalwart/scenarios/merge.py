@@ -9,6 +9,7 @@ import numpy as np
 from stalwart.core.component import at_least, component
 from stalwart.drive.scenarios.acting import column
 from stalwart.drive.scenarios.stage import Stage, map_seeds, put, swept, worlds_of
+from stalwart.drive.sensors.styles import StyleName
 
 _RAMP, _BESIDE, _RIGHT, _ON = 7, 5, 2, 9
 """Lanes of `motorway(lanes=3)`: the ramp, whose next lane ends; the one beside that; the one that leads there; and the
@@ -30,11 +31,13 @@ class merge:
     """So many points drawn between the extremes, in place of all combinations."""
     maps: Annotated[int, at_least(1)] = 1
     """Maps on which each is played."""
+    style: StyleName = "sun"
+    """Weather and light, for drivers with cameras."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "theirs_kmh": self.theirs_kmh, "every_s": self.every_s}
         roads = [f"motorway(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, traffic=_CARS)
+        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, traffic=_CARS, style=self.style)
         speed, theirs, every = (column(variants, name) for name in axes)
         for w in range(world.worlds):
             lanes = world.maps[int(world.state.words[w, 2])].lanes

@@ -10,6 +10,7 @@ from stalwart.core.component import at_least, component
 from stalwart.drive.geometry.lanes import Control, RoadMap
 from stalwart.drive.scenarios.acting import column
 from stalwart.drive.scenarios.stage import Stage, map_seeds, put, swept, worlds_of
+from stalwart.drive.sensors.styles import StyleName
 
 _CARS = 6
 
@@ -28,11 +29,13 @@ class roundabout_entry:
     """So many points drawn between the extremes, in place of all combinations."""
     maps: Annotated[int, at_least(1)] = 1
     """Maps on which each is played."""
+    style: StyleName = "sun"
+    """Weather and light, for drivers with cameras."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "cars": self.cars, "phase": self.phase}
         roads = [f"roundabout(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, traffic=_CARS)
+        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, traffic=_CARS, style=self.style)
         speed, cars, phase = (column(variants, name) for name in axes)
         goal = np.zeros(world.worlds, np.float32)
         for w in range(world.worlds):

@@ -9,6 +9,7 @@ import numpy as np
 from stalwart.core.component import at_least, component
 from stalwart.drive.scenarios.acting import Cue, column, follow, gap_m
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
+from stalwart.drive.sensors.styles import StyleName
 from stalwart.drive.simulation import Worlds
 
 
@@ -26,11 +27,13 @@ class stopped_vehicle:
     """So many points drawn between the extremes, in place of all combinations."""
     maps: Annotated[int, at_least(1)] = 1
     """Maps on which each is played."""
+    style: StyleName = "sun"
+    """Weather and light, for drivers with cameras."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "distance_m": self.distance_m, "aside_m": self.aside_m}
         roads = [f"rural(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1)
+        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
         speed, distance, aside = (column(variants, name) for name in axes)
         for w in range(world.worlds):
             put(world, w, 0, 0, 10.0, speed[w] / 3.6)

@@ -10,6 +10,7 @@ from stalwart.core.component import at_least, component
 from stalwart.drive.geometry.lanes import Control, RoadMap, Turn
 from stalwart.drive.scenarios.acting import column
 from stalwart.drive.scenarios.stage import Stage, map_seeds, put, swept, worlds_of
+from stalwart.drive.sensors.styles import StyleName
 
 _CARS = 5
 
@@ -28,11 +29,13 @@ class unprotected_left:
     """So many points drawn between the extremes, in place of all combinations."""
     maps: Annotated[int, at_least(1)] = 1
     """Maps on which each is played."""
+    style: StyleName = "sun"
+    """Weather and light, for drivers with cameras."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "theirs_kmh": self.theirs_kmh, "every_s": self.every_s}
         roads = [f"crossroads(seed={k}, control='yield')" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, traffic=_CARS)
+        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, traffic=_CARS, style=self.style)
         speed, theirs, every = (column(variants, name) for name in axes)
         for w in range(world.worlds):
             roads_here = world.maps[int(world.state.words[w, 2])]

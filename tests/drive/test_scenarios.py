@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 
 from stalwart.core import catalog
 from stalwart.drive import score
+from stalwart.drive.dressing import Dressed
 from stalwart.drive.scenarios.regulation import careful_human_avoids, eu_least_ttc_s
 from stalwart.drive.scenarios.stage import Stage
 from stalwart.drive.scenarios.suites import SUITES, scenarios_of
 from stalwart.drive.scene import Class
 from stalwart.drive.scores.suite import drive
+from stalwart.drive.sensors.camera import Camera, see
 from stalwart.drive.simulation import Worlds
 
 SMALL = {
@@ -144,3 +147,14 @@ def test_intrusions_come_at_about_the_time_to_collision_that_was_aimed_at() -> N
         assert v["ttc_at_intrusion_s"] == pytest.approx(v["ttc_s"], abs=0.3)
         assert v["eu_least_ttc_s"] == pytest.approx(v["slower_kmh"] / 3.6 / 12 + 0.25, abs=0.02)
         assert v["avoidable"] == (v["ttc_at_intrusion_s"] > v["eu_least_ttc_s"])
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_the_light_is_seen_by_cameras_and_changes_nothing_else(name: str) -> None:
+    day = catalog.make(SMALL[name], "scenarios")
+    night = dataclasses.replace(day, style="night")
+    one, other = day.stage("test", 0).world, night.stage("test", 0).world
+    np.testing.assert_array_equal(one.state.floats, other.state.floats)
+    camera = Camera(height=24, width=36)
+    bright, dark = (see(Dressed(world).scene().select(np.array([0])), camera).rgb.mean() for world in (one, other))
+    assert dark < 0.5 * bright

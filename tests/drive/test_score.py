@@ -11,6 +11,7 @@ import pytest
 
 from stalwart.core.errors import ContractError, InputError
 from stalwart.drive import replay, score
+from stalwart.drive.planners.named import Constant
 from stalwart.drive.planners.rss import rss_lateral_distance, rss_opposite_distance
 from stalwart.drive.scenarios.stage import put, swept, worlds_of
 from stalwart.drive.scene import Class
@@ -47,6 +48,16 @@ def test_who_stands_does_no_harm_and_gets_nowhere() -> None:
     assert every["clean"] == 0.0
     assert len(result["failures"]) == 4
     assert all("goal not reached" in f["why"][-1] for f in result["failures"] if "collision" not in f["why"][0])
+
+
+def test_drivers_are_named_as_everywhere_and_the_light_stands_in_the_spelling() -> None:
+    asked = {"accel_mps2": -3.0}
+    named = list(score("constant(accel_mps2=-3.0)", SHORT, style="fog"))[-1].values
+    bare = result_of(lambda world: Constant(world, **asked), SHORT)
+    assert named["all"] == bare["all"]
+    assert all("style='fog'" in spelled for spelled in named["scenarios"])
+    with pytest.raises(InputError, match=r"style.*'nigth'"):
+        list(score("lane", SHORT, style="nigth"))
 
 
 def test_who_bolts_leaves_the_road_and_the_lane_keeper_does_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -42,8 +43,9 @@ class Constant:
         return self._controls
 
 
-def driver_of(spelled: str, world: Worlds) -> Driver:
-    """'lane', 'brake' or 'expert' (see `Baseline`), or ``constant(accel_mps2=1.0, steer_rad=0.05)``.
+def maker_of(spelled: str) -> Callable[[Worlds], Driver]:
+    """What makes the driver of that name for worlds: 'lane', 'brake' or 'expert' (see `Baseline`), or
+    ``constant(accel_mps2=1.0, steer_rad=0.05)``.
 
     Raises:
         SpellingError: it cannot be read, has other fields, or a value is not a finite number.
@@ -60,5 +62,11 @@ def driver_of(spelled: str, world: Worlds) -> Driver:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise SpellingError(f"driver {name}: {key} must be a finite number. Got {value!r}.")
     if name == "constant":
-        return Constant(world, float(given.get("accel_mps2", 0.0)), float(given.get("steer_rad", 0.0)))
-    return Baseline(world, name)  # type: ignore[arg-type]
+        accel, steer = (float(given.get(key, 0.0)) for key in fields)
+        return lambda world: Constant(world, accel, steer)
+    return lambda world: Baseline(world, name)  # type: ignore[arg-type]
+
+
+def driver_of(spelled: str, world: Worlds) -> Driver:
+    """A driver by its name, for a world; see `maker_of`."""
+    return maker_of(spelled)(world)

@@ -98,14 +98,16 @@ def swept(axes: Mapping[str, Sequence[float]], draws: int, seed: int) -> list[di
 
 
 def worlds_of(
-    roads: Sequence[str], variants: Sequence[Variant], seed: int, *, actors: int = 0, traffic: int = 0
-) -> tuple[Worlds, tuple[Variant, ...]]:
+    roads: Sequence[str], variants: Sequence[Variant], seed: int, *, actors: int = 0, traffic: int = 0,
+    style: str = "sun",
+) -> tuple[Worlds, tuple[Variant, ...]]:  # fmt: skip
     """Each variant on each of the maps, and what is swept in each world. Nobody is in place yet but `traffic` drivers
-    for later use, who are timid and free of failings; all others are off the map.
+    for later use, who are timid and free of failings; all others are off the map. `style` is what cameras
+    see.
     """
     world = make(
         [built(one) for one in roads], len(variants) * len(roads), agents=1 + actors + traffic, walkers=0,
-        egos=1 + actors, traffic="timid", seed=seed,
+        egos=1 + actors, traffic="timid", seed=seed, style=style,
     )  # fmt: skip
     world.state.alive[:] = 0
     return world, tuple({**variant, "map": spelled} for variant in variants for spelled in roads)

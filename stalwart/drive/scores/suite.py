@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.core.contracts import Event
-from stalwart.core.errors import ContractError, InputError, nearest
+from stalwart.core.errors import ContractError, InputError
 from stalwart.core.spelling import spell
-from stalwart.drive.planners.baselines import Baseline, Skill
+from stalwart.drive.planners.named import maker_of
 from stalwart.drive.scenarios.stage import SPLITS, Stage
 from stalwart.drive.scenarios.suites import scenarios_of
 from stalwart.drive.scores.episode import Episode, Log
@@ -27,17 +27,19 @@ _EVERY = 50
 
 
 def score(
-    driver: str | DriverMaker, suite: str | Sequence[str] = "free", *, split: str = "test", seed: int = 0
-) -> Iterator[Event]:
+    driver: str | DriverMaker, suite: str | Sequence[str] = "free", *, split: str = "test", seed: int = 0,
+    style: str | None = None,
+) -> Iterator[Event]:  # fmt: skip
     """Drive every scenario of a suite and judge: ``for event in score("expert", "critical"): ...``.
 
     Args:
-        driver: 'lane', 'brake' or 'expert', or what makes a driver for worlds, as ``lambda world: Baseline(world,
-            "lane")``. A driver is called without arguments and gives controls (W, E, 2); only those of the first of
-            each world's drivers are used where the others are actors.
+        driver: a name as `planners.named.maker_of` reads it, or what makes a driver for worlds, as ``lambda world:
+            Baseline(world, "lane")``. A driver is called without arguments and gives controls (W, E, 2); only those of
+            the first of each world's drivers are used where the others are actors.
         suite: a name from `scenarios.suites.SUITES`, a scenario such as ``"cut_in()"``, or several scenarios.
         split: 'train' or 'test': whose maps.
         seed: of the traffic; with the scenario, the split and a world's number it replays a failure (`replay`).
+        style: weather and light of all scenarios, which drivers with cameras see; None: what each has.
 
     Yields:
         `start` (driver, suite, scenarios, total), `progress` (done, total, unit 'scenarios', scenario, step,
@@ -46,11 +48,13 @@ def score(
         `episodes`; see `figures.figures` and `episode.Episode`.
 
     Raises:
-        InputError: no such driver, suite or split.
+        InputError: no such driver, suite, split or style.
         ContractError: controls of another shape, or that are not finite.
     """
     make, name = _maker(driver)
     scenarios = scenarios_of(suite)
+    if style is not None:
+        scenarios = tuple(dataclasses.replace(one, style=style) for one in scenarios)
     if split not in SPLITS:
         raise InputError(f"score(split=...) must be one of {', '.join(SPLITS)}. Got {split!r}.")
     spelled = [spell(scenario) for scenario in scenarios]
@@ -127,12 +131,7 @@ def replay(driver: str | DriverMaker, scenario: str, *, split: str = "test", see
 def _maker(driver: str | DriverMaker) -> tuple[DriverMaker, str]:
     if callable(driver):
         return driver, getattr(driver, "__name__", type(driver).__name__)
-    skills: tuple[Skill, ...] = get_args(Skill)
-    if driver not in skills:
-        raise InputError(f"driver must be one of {', '.join(skills)}, or make one. Got {driver!r}. "
-                         f"{nearest(str(driver), skills)}")  # fmt: skip
-    skill: Skill = driver
-    return lambda world: Baseline(world, skill), skill
+    return maker_of(driver), driver
 
 
 def _failure(episode: Episode, split: str, seed: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from stalwart.core.errors import InputError, nearest
 
 Colour = tuple[float, float, float]
+StyleName = Literal["sun", "cloud", "dusk", "night", "fog", "rain", "snow"]
+"""The names of `STYLES`."""
 
 
 @dataclass(frozen=True)
