@@ -24,6 +24,10 @@ _CHROMA = (
 """ITU-T T.81, annex K, tables K.1 and K.2, row by row."""
 
 
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+_FROM_CC = ((0.0, 1.402), (-0.344136286, -0.714136286), (1.772, 0.0))
+"""T.871: red, green and blue to Y, Cb − 128 and Cr − 128, and from the latter two what is added to Y."""
+
 Rounding = Callable[[Tensor, Tensor], Tensor]
 """(values, rounded) to what stands for the rounded: itself, or itself with the slope of the values."""
 
@@ -48,7 +52,9 @@ class Compressor:
 
     def __init__(self, quality: int, rounding: Rounding = _plain) -> None:
         self.tables = (_table(_LUMA, quality), _table(_CHROMA, quality))
-        self.cosines = _cosines()
+        self.cosines = torch.kron(_cosines(), _cosines()).float()  # of both directions: one product for a block
+        self.colours = torch.tensor(_TO_YCC)
+        self.shifts = torch.tensor(_FROM_CC)
         self.rounding = rounding
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -60,42 +66,48 @@ class Compressor:
             return self._squeeze(pixels, luma).div(255).to(images.dtype)
         if images.shape[1] != 3:
             raise InputError(f"JPEG needs images of 1 or 3 channels. Got {images.shape[1]}.")
-        r, g, b = pixels.unbind(1)
-        y = self._round(0.299 * r + 0.587 * g + 0.114 * b)
-        cb = self._floor(-0.168735892 * r - 0.331264108 * g + 0.5 * b + 128.4999)
-        cr = self._floor(0.5 * r - 0.418687589 * g - 0.081312411 * b + 128.4999)
-        colours = torch.stack([cb, cr], 1)
-        padded = F.pad(colours, (0, width % 2, 0, height % 2), mode="replicate")
+        colours = self.colours.to(images.device)
+        planes = torch.matmul(colours, pixels.flatten(2)).view_as(pixels)  # one product for all three
+        y = self._round(planes[:, :1])
+        chromas = _padded(self._floor(planes[:, 1:] + 128.4999), 2)
+        rows = chromas[..., ::2, :] + chromas[..., 1::2, :]
         # libjpeg rounds halves up and down in turn, so that the mean does not drift.
-        turn = (torch.arange(padded.shape[-1] // 2, device=images.device) % 2).float() * 0.25 + 0.25
-        halved = self._squeeze(self._floor(F.avg_pool2d(padded, 2) + turn), chroma)
+        turn = (torch.arange(rows.shape[-1] // 2, device=images.device) % 2).float() * 0.25 + 0.25
+        halved = self._squeeze(self._floor((rows[..., ::2] + rows[..., 1::2]).mul_(0.25).add_(turn)), chroma)
         # libjpeg's "fancy" upsampling is the triangle filter, 3/4 the near value and 1/4 the far one in each direction.
         full = F.interpolate(halved, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
-        turn = 0.5 - (torch.arange(width, device=images.device) % 2).float() / 16
-        cb, cr = (self._floor(full + turn) - 128).unbind(1)
-        y = self._squeeze(y[:, None], luma)[:, 0]
-        shifts = torch.stack([1.402 * cr, -0.344136286 * cb - 0.714136286 * cr, 1.772 * cb], 1)
-        return (y[:, None] + self._round(shifts)).clamp(0, 255).div(255).to(images.dtype)
+        turn = 0.5 - 128 - (torch.arange(width, device=images.device) % 2).float() / 16
+        shifts = torch.matmul(self.shifts.to(images.device), self._floor(full + turn).flatten(2)).view_as(pixels)
+        return (self._squeeze(y, luma) + self._round(shifts)).clamp_(0, 255).div_(255).to(images.dtype)
 
     def _squeeze(self, planes: Tensor, table: Tensor) -> Tensor:
         """(B, C, H, W) of 0..255 to the same, through the quantised DCT of 8 × 8 blocks."""
         height, width = planes.shape[-2:]
-        padded = F.pad(planes, (0, -width % 8, 0, -height % 8), mode="replicate") - 128
+        padded = _padded(planes, 8) - 128
         b, c, h, w = padded.shape
-        blocks = padded.view(b, c, h // 8, 8, w // 8, 8).transpose(3, 4)  # (B, C, h/8, w/8, 8, 8)
+        blocks = padded.view(b, c, h // 8, 8, w // 8, 8).transpose(3, 4).reshape(-1, 64)  # (B · C · h/8 · w/8, 64)
         cosines = self.cosines.to(planes.device)
-        eighths = self._floor(cosines @ blocks @ cosines.T * 8 + 0.5) / 8  # as fine as libjpeg's whole numbers are
-        quantised = self._round(eighths / table) * table
-        back = (cosines.T @ quantised @ cosines).transpose(3, 4).reshape(b, c, h, w)
-        return (self._round(back) + 128)[..., :height, :width].clamp(0, 255)
+        eighths = self._floor((blocks @ cosines.T).mul_(8).add_(0.5))  # as fine as libjpeg's whole numbers are
+        steps = table.flatten()
+        quantised = self._round(eighths * (0.125 / steps)) * steps
+        back = self._round(quantised @ cosines).view(b, c, h // 8, w // 8, 8, 8).transpose(3, 4).reshape(b, c, h, w)
+        return back[..., :height, :width].add(128).clamp_(0, 255)
 
     def _round(self, values: Tensor) -> Tensor:
         """To the nearest whole number, halves away from 0 (as libjpeg, also where float32 falls just short of one)."""
-        rounded = values.sign() * (values.abs() + (0.5 + 1e-4)).floor()
+        rounded = values.abs().add_(0.5 + 1e-4).floor_().copysign_(values)
         return self.rounding(values, rounded)
 
     def _floor(self, values: Tensor) -> Tensor:
         return self.rounding(values, values.floor())
+
+
+def _padded(planes: Tensor, step: int) -> Tensor:
+    """The planes with their last row and column repeated until height and width are multiples of `step`."""
+    height, width = planes.shape[-2:]
+    if height % step == 0 and width % step == 0:
+        return planes  # to copy them is as slow as the transform
+    return F.pad(planes, (0, -width % step, 0, -height % step), mode="replicate")
 
 
 def _table(base: tuple[int, ...], quality: int) -> Tensor:
@@ -105,6 +117,6 @@ def _table(base: tuple[int, ...], quality: int) -> Tensor:
 
 
 def _cosines() -> Tensor:
-    """The orthonormal DCT-II (8, 8): row k holds frequency k."""
+    """The orthonormal DCT-II (8, 8) in float64: row k holds frequency k."""
     rows = [[math.cos((2 * n + 1) * k * math.pi / 16) / 2 for n in range(8)] for k in range(8)]
-    return torch.tensor([[value * math.sqrt(0.5) for value in rows[0]], *rows[1:]])
+    return torch.tensor([[value * math.sqrt(0.5) for value in rows[0]], *rows[1:]], dtype=torch.float64)

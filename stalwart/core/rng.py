@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _MASK = (1 << 64) - 1
@@ -35,6 +37,37 @@ def _mix(z: Tensor) -> Tensor:
     z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _MIX_1
     z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _MIX_2
     return z ^ ((z >> 31) & ((1 << 33) - 1))
+
+
+_BLOCK = 16384
+"""Numbers hashed at a time on a CPU: 128 KiB twice, which its caches hold. Whole tensors cost three times as much."""
+
+
+def _blocks(keys: Tensor, draw: int, count: int) -> Iterator[tuple[slice, slice, NDArray[np.uint64]]]:
+    """The first `count` hashes of each key on a CPU, a block at a time: (rows, columns, hashes).
+
+    NumPy and not PyTorch, which has no logical shift of whole numbers and is twice as slow at the rest. A block is
+    overwritten by the next.
+    """
+    first = _mix(keys).numpy().view(np.uint64)[:, None]
+    wide = max(min(count, _BLOCK), 1)
+    tall = max(min(_BLOCK // wide, len(first)), 1)
+    hashes, spare = np.empty((tall, wide), np.uint64), np.empty((tall, wide), np.uint64)
+    golden, mix_1, mix_2 = (np.uint64(value & _MASK) for value in (_GOLDEN, _MIX_1, _MIX_2))
+    for left in range(0, count, wide):
+        columns = slice(left, min(left + wide, count))
+        steps = (np.arange(columns.start, columns.stop, dtype=np.uint64) + np.uint64(draw << 32)) * golden
+        for top in range(0, len(first), tall):
+            rows = slice(top, min(top + tall, len(first)))
+            z, w = (array[: rows.stop - top, : columns.stop - left] for array in (hashes, spare))
+            np.add(first[rows], steps, out=z)
+            for shift, factor in ((30, mix_1), (27, mix_2)):
+                np.right_shift(z, shift, out=w)
+                z ^= w
+                z *= factor
+            np.right_shift(z, 31, out=w)
+            z ^= w
+            yield rows, columns, z
 
 
 def seed_of(*parts: int | str) -> int:
@@ -76,6 +109,10 @@ class Noise:
     @classmethod
     def of_index(cls, index: Tensor, *parts: int | str) -> Noise:
         """Keys from the samples' positions in their split and the seed that `parts` make."""
+        if len(parts) == 1 and isinstance(parts[0], int) and 0 <= parts[0] < 1 << 32:
+            # A position and a number alone go through the same hash, and the sum of both knows no order: position i
+            # under seed j would be position j under seed i. A run's own seeds are 63 bits that no position reaches.
+            parts = (*parts, "index")
         return cls(_mix(_mix(index.to(torch.int64) + _GOLDEN) + _signed(seed_of(*parts))))
 
     def __len__(self) -> int:
@@ -94,22 +131,46 @@ class Noise:
 
     def bits(self, shape: Sequence[int]) -> Tensor:
         """(B, *shape) int64 with all 64 bits random."""
-        count = math.prod(shape)
-        counter = torch.arange(count, device=self.keys.device) + (self.draw << 32)
-        self.draw += 1
+        count, draw = math.prod(shape), self._next()
+        if self.keys.device.type == "cpu":
+            made = np.empty((len(self.keys), count), np.int64)
+            for rows, columns, hashes in _blocks(self.keys, draw, count):
+                made[rows, columns] = hashes.view(np.int64)
+            return torch.from_numpy(made).view(len(self.keys), *shape)
+        counter = torch.arange(count, device=self.keys.device) + (draw << 32)
         return _mix(_mix(self.keys)[:, None] + counter * _GOLDEN).view(len(self.keys), *shape)
+
+    def pair(self, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Twice (B, *shape) float32: independent whole numbers, uniform in 0..2²⁴ − 1, out of one draw."""
+        high, low = self._window(shape, (40, 8))
+        return high, low
 
     def uniform(self, shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B, *shape) float32, uniform in [low, high)."""
-        unit = ((self.bits(shape) >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24
-        return unit * (high - low) + low
+        (unit,) = self._window(shape, (40,))
+        return unit.mul_(2.0**-24 * (high - low)).add_(low)
 
     def normal(self, shape: Sequence[int] = ()) -> Tensor:
         """(B, *shape) float32, standard normal (Box and Muller 1958)."""
-        bits = self.bits(shape)
-        radius = (((bits >> 40) & 0xFFFFFF).to(torch.float32) + 1.0) * 2.0**-24  # in (0, 1]: its logarithm is finite
-        angle = ((bits >> 8) & 0xFFFFFF).to(torch.float32) * (2.0 * math.pi * 2.0**-24)
-        return (-2.0 * radius.log()).sqrt() * angle.cos()
+        radius, angle = self.pair(shape)
+        radius = radius.add_(1.0).mul_(2.0**-24)  # in (0, 1]: its logarithm is finite
+        return radius.log_().mul_(-2.0).sqrt_().mul_(angle.mul_(2.0 * math.pi * 2.0**-24).cos_())
+
+    def _next(self) -> int:
+        self.draw += 1
+        return self.draw - 1
+
+    def _window(self, shape: Sequence[int], shifts: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """For each shift (B, *shape) float32: 24 bits of one draw, so far from its end."""
+        if self.keys.device.type != "cpu":
+            bits = self.bits(shape)
+            return tuple(((bits >> shift) & 0xFFFFFF).to(torch.float32) for shift in shifts)
+        count, draw = math.prod(shape), self._next()
+        made = [np.empty((len(self.keys), count), np.float32) for _ in shifts]
+        for rows, columns, hashes in _blocks(self.keys, draw, count):
+            for part, shift in zip(made, shifts, strict=True):
+                part[rows, columns] = ((hashes >> np.uint64(shift)) & np.uint64(0xFFFFFF)).view(np.int64)
+        return tuple(torch.from_numpy(part).view(len(self.keys), *shape) for part in made)
 
     def integers(self, high: int, shape: Sequence[int] = (), low: int = 0) -> Tensor:
         """(B, *shape) int64, uniform in [low, high)."""

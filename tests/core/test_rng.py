@@ -58,6 +58,32 @@ def test_seeds_forks_and_samples_differ() -> None:
     assert torch.equal(one.fork("a").uniform((4,)), one.fork("a").uniform((4,)))
 
 
+def test_bits_are_splitmix64_of_a_counter_whatever_the_blocks() -> None:
+    def splitmix(z: int) -> int:
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        return z ^ (z >> 31)
+
+    for samples, count in ((1, 40_000), (3, 20_001), (700, 31), (5, 1), (4, 0)):
+        noise = Noise(torch.arange(samples) * 2**61 - 2**63, 2)
+        bits = Noise(noise.keys, 2).bits((count,))
+        top, low = Noise(noise.keys, 2).pair((count,))
+        assert bits.shape == (samples, count)
+        for sample in {0, samples // 2, samples - 1}:
+            key = splitmix(int(noise.keys[sample]) % 2**64)
+            for place in {0, 16_383, 16_384, count - 1} & set(range(count)):
+                wanted = splitmix((key + (place + (2 << 32)) * 0x9E3779B97F4A7C15) % 2**64)
+                assert int(bits[sample, place]) % 2**64 == wanted
+                assert int(top[sample, place]) == wanted >> 40
+                assert int(low[sample, place]) == wanted >> 8 & 0xFFFFFF
+
+
+def test_a_position_under_a_seed_is_not_the_seed_under_the_position() -> None:
+    index = torch.arange(40)
+    keys = torch.stack([Noise.of_index(index, seed).keys for seed in range(40)])
+    assert len(set(keys.flatten().tolist())) == 1600
+
+
 def test_integers_cover_their_range() -> None:
     drawn = Noise.of_index(torch.arange(5000), 3).integers(7, low=2)
     assert sorted(set(drawn.tolist())) == [2, 3, 4, 5, 6]

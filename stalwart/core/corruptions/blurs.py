@@ -58,11 +58,13 @@ def glass_blur(images: Tensor, severity: int, noise: Noise) -> Tensor:
         [(0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)],
         [(0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2)],
     )
-    x = (filters.gaussian(images, sigma) * 255 + 1e-4).floor() / 255
+    x = filters.gaussian(images, sigma).mul_(255).add_(1e-4).floor_().div_(255)
     for _ in range(rounds):
         # One number of (2 reach)² serves both offsets, −reach..reach − 1.
-        both = noise.integers(4 * reach**2, images.shape[-2:])
-        x = shuffle(x, both // (2 * reach) - reach, both % (2 * reach) - reach, reach)
+        both = noise.integers(4 * reach**2, images.shape[-2:]).float()  # whole numbers divide ten times as slowly
+        down = (both / (2 * reach)).floor_()
+        right = both - down * (2 * reach)
+        x = shuffle(x, down.long() - reach, right.long() - reach, reach)
     return filters.gaussian(x, sigma)
 
 
@@ -81,18 +83,24 @@ def shuffle(images: Tensor, down: Tensor, right: Tensor, reach: int) -> Tensor:
     moved_rows = (rows > reach) & (rows <= height - reach)
     moved_columns = (columns > reach) & (columns <= width - reach)
     moves = moved_rows[:, None] & moved_columns  # (H, W): the loops' own ranges
-    place = (rows[:, None] * width + columns).expand(count, height, width)
+    place = rows[:, None] * width + columns
     target_rows, target_columns = (rows[:, None] + down).clamp(0, height - 1), (columns + right).clamp(0, width - 1)
-    points = torch.where(moves, target_rows * width + target_columns, place).flatten(1)
-    place = place.reshape(count, -1)
-    # A pointer that has come to its end is kept below zero: what it takes was not changed yet, or never is.
-    points = torch.where(points <= place, -1 - points, points)
+    points = torch.where(moves, target_rows.mul_(width).add_(target_columns), place)
+    # The batch is one row of pixels, image after image. A pointer that has come to its end is kept below zero: what
+    # it takes was not changed yet, or never is.
+    points += (torch.arange(count, device=images.device) * (height * width)).view(-1, 1, 1)
+    points = points.flatten()
+    going = (points > torch.arange(len(points), device=images.device)).nonzero().flatten()
+    points.neg_().sub_(1)
+    points[going] = -1 - points[going]
     for _ in range(math.ceil(math.log2(max(height * width, 2))) + 1):
-        on = points >= 0
-        if not bool(on.any()):
+        if not len(going):
             break
-        points = torch.where(on, points.gather(1, points.clamp_min(0)), points)
-    source = -1 - points
+        further = points.index_select(0, points.index_select(0, going))
+        points[going] = further
+        going = going[further >= 0]
+    source = points.neg_().sub_(1).view(count, -1)
+    source -= torch.arange(count, device=images.device)[:, None] * (height * width)
     return images.flatten(2).gather(2, source[:, None].expand(-1, channels, -1)).view_as(images)
 
 

@@ -51,16 +51,20 @@ def pixelate(images: Tensor, severity: int, noise: Noise) -> Tensor:
     """Made smaller and large again by Pillow's box filter, which rounds to 8 bits after each pass."""
     share = constants(images, severity, [0.95, 0.9, 0.85, 0.75, 0.65], [0.6, 0.5, 0.4, 0.3, 0.25])
     height, width = images.shape[-2:]
-    small = (max(int(height * share), 1), max(int(width * share), 1))
-    x = images
-    for before, after in (((height, width), small), (small, (height, width))):
-        x = _levels(x @ filters.box(before[1], after[1]).to(x).T)
-        x = _levels(filters.box(before[0], after[0]).to(x) @ x)
-    return x
+    low, narrow = max(int(height * share), 1), max(int(width * share), 1)
+    x = _levels(filters.across_rows(images, filters.box(width, narrow)))
+    x = _levels(filters.down_columns(x, filters.box(height, low)))
+    # To enlarge by that filter is to take the pixel beneath each middle.
+    rows, columns = (
+        ((torch.arange(size, device=x.device, dtype=torch.float64) + 0.5) * (less / size)).long()
+        for size, less in ((height, low), (width, narrow))
+    )
+    return x.index_select(-1, columns)[..., rows, :]
 
 
 def _levels(images: Tensor) -> Tensor:
-    return (images * 255 + (0.5 + 1e-4)).floor() / 255
+    """The images to 8 bits, where they are."""
+    return images.mul_(255).add_(0.5 + 1e-4).floor_().div_(255)
 
 
 def jpeg_compression(images: Tensor, severity: int, noise: Noise) -> Tensor:

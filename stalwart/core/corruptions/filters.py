@@ -1,6 +1,7 @@
 """Linear maps on images: borders, Gaussian smoothing and resizing as matrices, large kernels by Fourier transform.
 
-Along one side a filter with any border rule is a matrix, and two matrix products filter a whole batch.
+Along one side a filter with any border rule is a matrix, and two matrix products filter a whole batch. Its entries lie
+about the diagonal, so that it is taken some rows at a time and only what they reach (`Bands`).
 """
 
 from __future__ import annotations
@@ -31,12 +32,44 @@ def pad(images: Tensor, top: int, bottom: int, left: int, right: int, rule: str)
     height, width = images.shape[-2:]
     rows = border(torch.arange(-top, height + bottom, device=images.device), height, rule)
     columns = border(torch.arange(-left, width + right, device=images.device), width, rule)
-    return images[..., rows, :][..., columns]
+    if left or right:  # the middle as it is: to pick single columns is slow
+        sides = (images[..., columns[:left]], images, images[..., columns[left + width :]])
+        images = torch.cat(sides, -1)
+    return images[..., rows, :] if top or bottom else images
 
 
-def both(images: Tensor, down: Tensor, across: Tensor) -> Tensor:
+Bands = tuple[tuple[int, int, Tensor], ...]
+"""Some rows of a matrix after the other: the first column that is not zero, the one after the last, and between them
+(rows, columns) float64."""
+
+
+def banded(matrix: Tensor, rows: int = 32) -> Bands:
+    """A matrix (h, H) in bands of so many rows each."""
+    bands = []
+    for part in torch.split(matrix, rows):
+        used = part.ne(0).any(0).nonzero().flatten()
+        first, end = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+        bands.append((first, end, part[:, first:end].contiguous()))
+    return tuple(bands)
+
+
+def both(images: Tensor, down: Bands, across: Bands) -> Tensor:
     """`down` (h, H) applied to the columns and `across` (w, W) to the rows of (B, C, H, W)."""
-    return down.to(images) @ images @ across.to(images).T
+    return across_rows(down_columns(images, down), across)
+
+
+def down_columns(images: Tensor, matrix: Bands) -> Tensor:
+    """(B, C, h, W): each column (H,) of the images times the matrix (h, H)."""
+    planes = images.flatten(0, 1)
+    parts = [part.to(images) @ planes[:, first:end] for first, end, part in matrix]
+    return torch.cat(parts, 1).view(*images.shape[:2], -1, images.shape[3])
+
+
+def across_rows(images: Tensor, matrix: Bands) -> Tensor:
+    """(B, C, H, w): each row (W,) of the images times the matrix (w, W)."""
+    rows = images.reshape(-1, images.shape[3])
+    parts = [rows[:, first:end] @ part.to(images).T for first, end, part in matrix]
+    return torch.cat(parts, 1).view(*images.shape[:3], -1)
 
 
 def gaussian(images: Tensor, sigma: float, rule: str = "nearest", truncate: float = 4.0) -> Tensor:
@@ -46,19 +79,27 @@ def gaussian(images: Tensor, sigma: float, rule: str = "nearest", truncate: floa
 
 
 @functools.lru_cache(64)
-def _gaussian(size: int, sigma: float, rule: str, truncate: float) -> Tensor:
-    """(size, size) float64."""
+def _gaussian(size: int, sigma: float, rule: str, truncate: float) -> Bands:
+    """Of a matrix (size, size)."""
     radius = int(truncate * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2) if radius else torch.ones(1, dtype=torch.float64)
     sources = border(torch.arange(size)[:, None] + offsets, size, rule)  # (size, 2r + 1)
     matrix = torch.zeros(size, size, dtype=torch.float64)
-    return matrix.scatter_add_(1, sources, (weights / weights.sum()).expand(size, -1).contiguous())
+    return banded(matrix.scatter_add_(1, sources, (weights / weights.sum()).expand(size, -1).contiguous()))
 
 
 @functools.lru_cache(64)
-def box(source: int, target: int) -> Tensor:
-    """(target, source) float64: Pillow's box filter from `source` pixels to `target`."""
+def cubic(cells: int, size: int) -> Bands:
+    """Of a matrix (cells · size, cells): PyTorch's bicubic enlargement by `size`, along one side."""
+    points = torch.eye(cells, dtype=torch.float64)[None, None]
+    grown = F.interpolate(points, scale_factor=(float(size), 1.0), mode="bicubic", align_corners=False)
+    return banded(grown[0, 0])
+
+
+@functools.lru_cache(64)
+def box(source: int, target: int) -> Bands:
+    """Of a matrix (target, source): Pillow's box filter from `source` pixels to `target`."""
     scale = source / target
     width = max(scale, 1.0)
     matrix = torch.zeros(target, source, dtype=torch.float64)
@@ -68,7 +109,7 @@ def box(source: int, target: int) -> Tensor:
         for column in range(first, last):
             at = (column - middle + 0.5) / width
             matrix[row, column] = 1.0 if -0.5 < at <= 0.5 else 0.0
-    return matrix / matrix.sum(1, keepdim=True)
+    return banded(matrix / matrix.sum(1, keepdim=True))
 
 
 def zoomed(images: Tensor, factor: float) -> Tensor:
@@ -96,6 +137,13 @@ def filtered(images: Tensor, kernels: Tensor, rule: str, middle: tuple[int, int]
     tall, wide = kernels.shape[-2:]
     up, left = middle
     padded = pad(images, up, tall - 1 - up, left, wide - 1 - left, rule)
+    if len(kernels) == 1 and tall * wide <= 25:
+        total = torch.zeros_like(images)
+        for i, row in enumerate(kernels[0].tolist()):
+            for j, weight in enumerate(row):
+                if weight:  # a convolution of one channel is no faster than this, entry by entry
+                    total.add_(padded[..., i : i + height, j : j + width], alpha=weight)
+        return total
     if len(kernels) == 1 and tall * wide <= 81:
         flat = padded.reshape(count * channels, 1, *padded.shape[-2:])
         return F.conv2d(flat, kernels[:, None].to(images)).view(count, channels, height, width)

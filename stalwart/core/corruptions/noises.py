@@ -17,11 +17,11 @@ def normal(noise: Noise, shape: Sequence[int]) -> Tensor:
     """(B, *shape) float32, standard normal: `Noise.normal` with both numbers that Box and Muller (1958) make of one
     draw, which halves its price; whole pictures of noise are most of what some kinds cost."""
     count = math.prod(shape)
-    bits = noise.bits(((count + 1) // 2,))
-    radius = (-2.0 * (((bits >> 40) & 0xFFFFFF).to(torch.float32) + 1.0).mul_(2.0**-24).log_()).sqrt_()
-    angle = ((bits >> 8) & 0xFFFFFF).to(torch.float32).mul_(2.0 * math.pi * 2.0**-24)
+    radius, angle = noise.pair(((count + 1) // 2,))
+    radius = radius.add_(1.0).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
+    angle = angle.mul_(2.0 * math.pi * 2.0**-24)
     both = torch.cat([radius * angle.cos(), radius * angle.sin()], 1)
-    return both[:, :count].reshape(len(bits), *shape)
+    return both[:, :count].reshape(len(both), *shape)
 
 
 def gaussian_noise(images: Tensor, severity: int, noise: Noise) -> Tensor:
@@ -60,28 +60,59 @@ def poisson(images: Tensor, light: float, noise: Noise) -> Tensor:
     """
     scaled = images * (LEVELS - 1)
     level = (scaled + 1e-3).floor().clamp(0, LEVELS - 1)
-    table, width = _distribution(light)
-    table = table.to(images.device)
-    drawn = noise.uniform(images.shape[1:]).double() + 2.0**-25  # in (0, 1)
-    # Row l of the table is shifted by l, so that all rows together are ascending and one search serves every pixel.
-    place = torch.searchsorted(table.flatten(), (level.double() + drawn).contiguous())
-    counts = (place - level.long() * width).to(images.dtype)
-    rest = (scaled - level).clamp_min(0) * (light / (LEVELS - 1))
+    drawn, _ = noise.pair(images.shape[1:])
+    counts = _counted(level, drawn, light)
+    rest = scaled.sub_(level).clamp_min_(0).mul_(light / (LEVELS - 1))
     if bool((rest > 1e-4 * light).any()):
         counts = counts + _few(rest, noise.uniform(images.shape[1:]))
     return counts
 
 
+SECTIONS = 1024
+"""Equal parts of (0, 1), in most of which each level's distribution function has no step."""
+
+
+def _counted(level: Tensor, drawn: Tensor, light: float) -> Tensor:
+    """The count of each pixel: how many values of its level's distribution function are below what was drawn.
+
+    Args:
+        level: whole numbers, 0..255, in float32.
+        drawn: likewise, 0..2²⁴ − 1; it stands for the middle of its part of (0, 1).
+    """
+    table, width, sections = _steps(light)
+    section = (drawn * (SECTIONS * 2.0**-24)).floor_().add_(level, alpha=SECTIONS).flatten().int()
+    counts = sections.to(level.device).index_select(0, section)
+    open_ = (counts < 0).nonzero().flatten()  # in whose section there is a step
+    if len(open_):
+        row = level.flatten()[open_].double()
+        place = torch.searchsorted(
+            table.to(level.device), row + (drawn.flatten()[open_].double() * 2.0**-24 + 2.0**-25)
+        )
+        counts[open_] = (place - row.long() * width).to(counts.dtype)
+    return counts.view(level.shape)
+
+
 @functools.lru_cache(16)
-def _distribution(light: float) -> tuple[Tensor, int]:
-    """(levels, width) float64: level + P(count ≤ k), below level + 1."""
+def _steps(light: float) -> tuple[Tensor, int, Tensor]:
+    """Tables of the counts of mean `light` · level / 255.
+
+    Returns:
+        (levels · width,) float64, ascending: level + P(count ≤ k), below level + 1; row l is shifted by l so that one
+        search serves every pixel; the width; and (levels · SECTIONS,) float32: the count in a section, or −1 where
+        the section holds a step.
+    """
     mean = torch.arange(LEVELS, dtype=torch.float64)[:, None] * (light / (LEVELS - 1))
     width = int(light + 12 * math.sqrt(light) + 12)
     k = torch.arange(width, dtype=torch.float64)
     logs = torch.where(k + mean > 0, k * mean.clamp_min(1e-300).log(), torch.zeros(())) - mean - torch.lgamma(k + 1)
     cumulated = logs.exp().cumsum(1).clamp_max(1 - 1e-12)
     cumulated[:, -1] = 1 - 1e-12
-    return torch.arange(LEVELS, dtype=torch.float64)[:, None] + cumulated, width
+    rows = torch.arange(LEVELS, dtype=torch.float64)[:, None]
+    table = (rows + cumulated).flatten()
+    edges = torch.arange(SECTIONS, dtype=torch.float64) / SECTIONS
+    first, last = rows + edges + 2.0**-25, rows + edges + 1 / SECTIONS - 2.0**-25  # the least and most drawn in each
+    low, high = (torch.searchsorted(table, ends) for ends in (first, last))
+    return table, width, torch.where(low == high, low - rows.long() * width, -1).float().flatten()
 
 
 def _few(mean: Tensor, drawn: Tensor) -> Tensor:

@@ -118,9 +118,9 @@ def crystals(images: Tensor, noise: Noise) -> Tensor:
     total = torch.zeros(len(images), 1, height, width, device=images.device, dtype=images.dtype)
     for cell in cells:
         grid = normal(noise, (1, height // cell + 3, width // cell + 3)).to(images.dtype)
-        smooth = F.interpolate(grid, scale_factor=float(cell), mode="bicubic", align_corners=False)
-        ridge = (1 - smooth[..., cell : cell + height, cell : cell + width].abs()).clamp_min(0)
-        total += ridge.square() * (cell / cells[0]) ** 0.35
+        smooth = filters.both(grid, *(filters.cubic(length, cell) for length in grid.shape[-2:]))
+        ridge = smooth[..., cell : cell + height, cell : cell + width].abs().neg_().add_(1).clamp_min_(0)
+        total += ridge.square_().mul_((cell / cells[0]) ** 0.35)
     total -= total.mean((2, 3), keepdim=True)
     total /= total.square().mean((2, 3), keepdim=True).sqrt().clamp_min(1e-6)
     bright, strong, blue = noise.uniform((3,)).to(images.dtype).unbind(1)
@@ -197,10 +197,17 @@ def canny(levels: Tensor, low: float, high: float) -> Tensor:
     crest = (size > before) & torch.where(straight, size >= behind, size > behind)
     weak, edges = crest & (size > low), crest & (size > high)
     while True:  # weak edges count where they hang on strong ones
-        grown = (F.max_pool2d(edges.float(), 3, 1, 1) > 0) & weak
+        grown = _around(edges) & weak
         if torch.equal(grown, edges):
             return edges
         edges = grown
+
+
+def _around(places: Tensor) -> Tensor:
+    """(B, 1, H, W) bool: where a pixel or one of its eight neighbours is marked."""
+    padded = F.pad(places.to(torch.uint8), (1, 1, 1, 1))
+    rows = padded[..., :-2, :] | padded[..., 1:-1, :] | padded[..., 2:, :]
+    return (rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]).bool()
 
 
 def _distance(edges: Tensor, most: int) -> Tensor:
@@ -214,8 +221,9 @@ def _distance(edges: Tensor, most: int) -> Tensor:
     squared = F.pad(across.square(), (0, 0, most, most), value=far**2)
     height = edges.shape[-2]
     best = across.square()
-    for down in range(-most, most + 1):
-        best = torch.minimum(best, squared[..., most + down : most + down + height, :] + down**2)
+    for down in range(1, most + 1):
+        above, below = (squared[..., first : first + height, :] for first in (most - down, most + down))
+        torch.minimum(best, torch.minimum(above, below).add_(down**2), out=best)
     return best.sqrt()
 
 
