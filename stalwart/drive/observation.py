@@ -216,7 +216,7 @@ def _judge(
                 if row < 0 or column < 0 or row >= raster.shape[1] or column >= raster.shape[2]:
                     off = True
                 else:
-                    off = off or not _DRIVABLE[raster[m, row, column]]
+                    off = off or not DRIVABLE[raster[m, row, column]]
             lane = n[LANE, e]
             out[i, e, OFF_ROAD] = off
             junction = t.lane_n[lane, JUNCTION] >= 0
@@ -234,7 +234,8 @@ def _judge(
             out[i, e, ARRIVED] = last and f[ROUTE_S_M, e] > t.lane_f[route[at], LANE_M] - f[LENGTH_M, e]
 
 
-_DRIVABLE = np.zeros(256, np.bool_)
+DRIVABLE = np.zeros(256, np.bool_)
+"""(256,) which ground classes a body may be on."""
 for _kind in (
     Class.ROAD,
     Class.SHOULDER,
@@ -244,7 +245,7 @@ for _kind in (
     Class.STOP_LINE,
     Class.CROSSING,
 ):
-    _DRIVABLE[_kind] = True
+    DRIVABLE[_kind] = True
 
 
 def fill_scene(
