@@ -29,7 +29,7 @@ SMALL = Rig(Camera(16, 24), Lidar(4, 32), EXACT)
 
 @pytest.fixture(scope="module")
 def world() -> Worlds:
-    made = make(["crossroads(seed=2)", "rural(seed=1, length_m=400)"], worlds=4, agents=12, walkers=2, seed=5)
+    made = make(["crossroads(seed=2)", "rural(seed=1, length_m=400)"], worlds=4, agents=16, walkers=2, seed=5)
     driver = Baseline(made, "expert")
     for _ in range(30):
         made.step(driver())
@@ -81,7 +81,7 @@ def test_a_wrong_position_shifts_the_route(world: Worlds) -> None:
 
 def test_truth_from_above_is_what_each_cell_holds(world: Worlds) -> None:
     """Against the same questions asked cell by cell in world coordinates."""
-    grid = Grid(20.0, 6.0, 9.0, 0.5)
+    grid = Grid(60.0, 60.0, 60.0, 0.5)
     found, s = truth(world, grid), world.state
     x, y, yaw = (a[:, 0].astype(np.float64) for a in (s.x_m, s.y_m, s.yaw_rad))
     raster, per = world.ground.raster, world.ground.metres_per_pixel
