@@ -154,7 +154,7 @@ def _spell_float(value: float) -> str:
     if math.isinf(value) or math.isnan(value):
         return repr(value)
     plain = repr(value)
-    if len(plain) > 8:  # 0.03137254901960784 is better read as 8/255
+    if len(plain) > 8 and not value.is_integer():  # 0.03137254901960784 is better read as 8/255
         for denominator in (3, 7, 9, 11, 13, 255):
             numerator = Fraction(value).limit_denominator(1_000_000) * denominator
             if numerator.denominator == 1 and numerator.numerator / denominator == value:

@@ -22,11 +22,11 @@ class cut_in:
     As in `eu_cut_in`, each drive tells the time to collision at the intrusion and whether it is to be survived.
     """
 
-    speed_kmh: tuple[float, ...] = (80.0, 110.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (80.0, 110.0)
     """One's own speed at the start."""
-    slower_kmh: tuple[float, ...] = (5.0, 20.0, 40.0)
+    slower_kmh: tuple[Annotated[float, between(0, 150)], ...] = (5.0, 20.0, 40.0)
     """How much slower the other is."""
-    gap_m: tuple[float, ...] = (12.0, 25.0, 45.0)
+    gap_m: tuple[Annotated[float, between(1, 200)], ...] = (12.0, 25.0, 45.0)
     """From bumper to bumper when it begins to move over."""
     over_s: Annotated[float, between(1, 10)] = 3.0
     """How long it takes to move over."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import column, follow
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.scene import Class
@@ -18,11 +18,11 @@ from stalwart.drive.simulation import Worlds
 class cyclist_overtaking:
     """On a road in the country somebody rides a bicycle near the edge; the goal can be reached behind it too."""
 
-    speed_kmh: tuple[float, ...] = (40.0, 60.0, 80.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (40.0, 60.0, 80.0)
     """One's own speed at the start."""
-    rides_kmh: tuple[float, ...] = (14.0, 22.0)
+    rides_kmh: tuple[Annotated[float, between(3, 60)], ...] = (14.0, 22.0)
     """Speed of the cyclist."""
-    edge_m: tuple[float, ...] = (0.5, 1.2)
+    edge_m: tuple[Annotated[float, between(0, 3)], ...] = (0.5, 1.2)
     """From the lane's right edge to the cyclist's middle."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

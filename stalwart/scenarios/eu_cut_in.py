@@ -22,11 +22,11 @@ class eu_cut_in:
     above the regulation's (`avoidable`), and by UN Regulation 157's careful human driver (`avoidable_by_human`).
     """
 
-    speed_kmh: tuple[float, ...] = (70.0, 110.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (70.0, 110.0)
     """One's own speed."""
-    slower_kmh: tuple[float, ...] = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0)
+    slower_kmh: tuple[Annotated[float, between(0, 150)], ...] = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0)
     """How much slower the other is."""
-    ttc_s: tuple[float, ...] = (0.6, 0.9, 1.2, 1.6, 2.2)
+    ttc_s: tuple[Annotated[float, between(0.1, 20)], ...] = (0.6, 0.9, 1.2, 1.6, 2.2)
     """Time to collision aimed at for the intrusion."""
     aside_mps: Annotated[float, between(0.3, 3)] = 1.2
     """How fast the other moves over."""

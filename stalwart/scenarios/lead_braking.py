@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import column, follow
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
@@ -19,11 +19,11 @@ _BRAKES_AT_S, _STANDS_S = 2.0, 4.0
 class lead_braking:
     """On a motorway the car ahead brakes to a stop for no reason, stands four seconds, and drives on."""
 
-    speed_kmh: tuple[float, ...] = (50.0, 80.0, 110.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (50.0, 80.0, 110.0)
     """Of both at the start."""
-    headway_s: tuple[float, ...] = (1.0, 1.5, 2.5)
+    headway_s: tuple[Annotated[float, between(0.2, 10)], ...] = (1.0, 1.5, 2.5)
     """Time from bumper to bumper at the start."""
-    brake_mps2: tuple[float, ...] = (3.0, 6.0, 8.0)
+    brake_mps2: tuple[Annotated[float, between(0.5, 10)], ...] = (3.0, 6.0, 8.0)
     """How hard the car ahead brakes."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

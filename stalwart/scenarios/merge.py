@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import column
 from stalwart.drive.scenarios.stage import Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
@@ -21,11 +21,11 @@ _CARS = 8
 class merge:
     """One comes up a ramp; the lane ends, and cars drive in the one to be changed to."""
 
-    speed_kmh: tuple[float, ...] = (60.0, 80.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (60.0, 80.0)
     """One's own speed at the start."""
-    theirs_kmh: tuple[float, ...] = (80.0, 100.0)
+    theirs_kmh: tuple[Annotated[float, between(5, 200)], ...] = (80.0, 100.0)
     """Speed of those on the motorway."""
-    every_s: tuple[float, ...] = (1.5, 2.5, 4.0)
+    every_s: tuple[Annotated[float, between(0.5, 60)], ...] = (1.5, 2.5, 4.0)
     """Time between two of them."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

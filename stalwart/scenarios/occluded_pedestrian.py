@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import at_least, between, component
 from stalwart.drive.geometry.lanes import Use
 from stalwart.drive.scenarios.acting import Cue, column, gap_m, walk
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
@@ -20,11 +20,11 @@ from stalwart.drive.simulation import Worlds
 class occluded_pedestrian:
     """In a street a walker crosses, hidden until then by a van that is parked half on the kerb."""
 
-    speed_kmh: tuple[float, ...] = (30.0, 45.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (30.0, 45.0)
     """One's own speed at the start."""
-    steps_s: tuple[float, ...] = (1.5, 2.0, 3.0, 4.0)
+    steps_s: tuple[Annotated[float, between(0, 20)], ...] = (1.5, 2.0, 3.0, 4.0)
     """Time to the walker's line, at one's speed then, when it steps out."""
-    walks_mps: tuple[float, ...] = (1.2, 2.0)
+    walks_mps: tuple[Annotated[float, between(0.2, 4)], ...] = (1.2, 2.0)
     """Speed of the walker."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

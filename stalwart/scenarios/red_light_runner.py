@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import at_least, between, component
 from stalwart.drive.geometry.lanes import RoadMap, Turn
 from stalwart.drive.scenarios.acting import column, follow
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, set_green, swept, worlds_of
@@ -20,11 +20,11 @@ _WAY_M = 65.0
 class red_light_runner:
     """At a junction with signals one has green, and a car from the side drives on at red."""
 
-    speed_kmh: tuple[float, ...] = (30.0, 40.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (30.0, 40.0)
     """One's own speed at the start."""
-    theirs_kmh: tuple[float, ...] = (30.0, 50.0)
+    theirs_kmh: tuple[Annotated[float, between(5, 200)], ...] = (30.0, 50.0)
     """Speed of the other."""
-    after_s: tuple[float, ...] = (-2.0, -1.0, 0.0, 1.0)
+    after_s: tuple[Annotated[float, between(-20, 20)], ...] = (-2.0, -1.0, 0.0, 1.0)
     """When the other comes to where the ways cross, after one would oneself at that speed."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import at_least, between, component
 from stalwart.drive.geometry.lanes import Control, RoadMap
 from stalwart.drive.scenarios.acting import column
 from stalwart.drive.scenarios.stage import Stage, map_seeds, put, swept, worlds_of
@@ -19,11 +19,11 @@ _CARS = 6
 class roundabout_entry:
     """One comes to a roundabout, whose cars have priority, and takes the second exit."""
 
-    speed_kmh: tuple[float, ...] = (20.0, 40.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (20.0, 40.0)
     """One's own speed at the start."""
-    cars: tuple[float, ...] = (1.0, 3.0, 5.0)
+    cars: tuple[Annotated[float, between(0, _CARS)], ...] = (1.0, 3.0, 5.0)
     """How many drive in the ring, evenly apart; rounded."""
-    phase: tuple[float, ...] = (0.0, 0.5)
+    phase: tuple[Annotated[float, between(0, 1)], ...] = (0.0, 0.5)
     """Where in the ring the first is: a share of the way between two."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import Cue, column, follow, gap_m
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
@@ -17,11 +17,11 @@ from stalwart.drive.simulation import Worlds
 class stopped_vehicle:
     """On a road in the country a car has stalled. Five seconds after one has come near it drives on."""
 
-    speed_kmh: tuple[float, ...] = (50.0, 65.0, 80.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (50.0, 65.0, 80.0)
     """One's own speed at the start."""
-    distance_m: tuple[float, ...] = (60.0, 90.0, 150.0)
+    distance_m: tuple[Annotated[float, between(10, 250)], ...] = (60.0, 90.0, 150.0)
     """From bumper to bumper at the start."""
-    aside_m: tuple[float, ...] = (0.0, -1.0)
+    aside_m: tuple[Annotated[float, between(-4, 4)], ...] = (0.0, -1.0)
     """Where in the lane it stands: to the left of its middle, in metres."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import at_least, between, component
 from stalwart.drive.geometry.lanes import Control, RoadMap, Turn
 from stalwart.drive.scenarios.acting import column
 from stalwart.drive.scenarios.stage import Stage, map_seeds, put, swept, worlds_of
@@ -19,11 +19,11 @@ _CARS = 5
 class unprotected_left:
     """At a junction on a major road one turns left; cars that come towards one go straight on and have priority."""
 
-    speed_kmh: tuple[float, ...] = (20.0, 40.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (20.0, 40.0)
     """One's own speed at the start."""
-    theirs_kmh: tuple[float, ...] = (30.0, 45.0)
+    theirs_kmh: tuple[Annotated[float, between(5, 200)], ...] = (30.0, 45.0)
     """Speed of those who come."""
-    every_s: tuple[float, ...] = (1.8, 3.0, 4.5)
+    every_s: tuple[Annotated[float, between(0.5, 60)], ...] = (1.8, 3.0, 4.5)
     """Time between two of them."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

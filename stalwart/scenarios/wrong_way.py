@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import Cue, column, eased, follow, gap_m
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
@@ -19,11 +19,11 @@ _LANE_M = 3.4
 class wrong_way:
     """On a road in the country a car comes on the wrong side, and is back on its own at the last moment or late."""
 
-    speed_kmh: tuple[float, ...] = (50.0, 70.0)
+    speed_kmh: tuple[Annotated[float, between(5, 200)], ...] = (50.0, 70.0)
     """One's own speed at the start."""
-    theirs_kmh: tuple[float, ...] = (40.0, 70.0)
+    theirs_kmh: tuple[Annotated[float, between(5, 200)], ...] = (40.0, 70.0)
     """Speed of the other."""
-    returns_s: tuple[float, ...] = (1.2, 1.8, 3.0)
+    returns_s: tuple[Annotated[float, between(0.1, 20)], ...] = (1.2, 1.8, 3.0)
     """Time to the meeting, as both drive at the start, when it begins to move back."""
     draws: Annotated[int, at_least(0)] = 0
     """So many points drawn between the extremes, in place of all combinations."""

@@ -63,6 +63,7 @@ def test_numbers_survive_the_round_trip_exactly(value: float) -> None:
 
 def test_common_fractions_are_spelled_as_people_write_them() -> None:
     assert [spell(x) for x in (8 / 255, 0.5, 1 / 3, 2.5 / 255, 0.1)] == ["8/255", "0.5", "1/3", "2.5/255", "0.1"]
+    assert spell(1e9) == "1000000000.0"
 
 
 @given(st.integers(1, 500), st.none() | st.floats(1e-3, 10), st.integers(1, 9), st.booleans())

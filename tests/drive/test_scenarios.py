@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stalwart.core import catalog
+from stalwart.core.errors import SpellingError
 from stalwart.drive import score
 from stalwart.drive.dressing import Dressed
 from stalwart.drive.scenarios.regulation import careful_human_avoids, eu_least_ttc_s
@@ -60,6 +61,18 @@ def test_each_scenario_has_a_small_spelling_and_each_suite_can_be_read() -> None
     assert set(SMALL) == set(catalog.names("scenarios"))
     for suite in SUITES:
         assert scenarios_of(suite)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "field"),
+    [
+        ("cut_in(gap_m=(-5,))", "gap_m"), ("lead_braking(speed_kmh=(50, 1e9))", "speed_kmh"),
+        ("roundabout_entry(cars=(7,))", "cars"), ("stopped_vehicle(aside_m=(9,))", "aside_m"),
+    ],
+)  # fmt: skip
+def test_what_no_road_has_room_for_is_refused(spelled: str, field: str) -> None:
+    with pytest.raises(SpellingError, match=field):
+        catalog.make(spelled, "scenarios")
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
