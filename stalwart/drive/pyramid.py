@@ -42,7 +42,7 @@ def tiled(raster: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def painted(raster: NDArray[np.uint8], levels: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Shares of paint in squares of 1, 2, 4, 8, ... raster squares.
+    """Shares of paint in squares of 2, 4, 8, ... raster squares; single ones are painted or not, as their class says.
 
     Args:
         raster: (maps, H, W) uint8 ground classes.
@@ -50,15 +50,14 @@ def painted(raster: NDArray[np.uint8], levels: int) -> tuple[NDArray[np.uint8], 
 
     Returns:
         (maps, N) uint8, all levels one after another, each `tiled`, each value `share << 3 | class - 8`; and
-        (levels + 1, 2) int64, for each level where it begins and how many tiles lie side by side.
+        (levels, 2) int64, for each level where it begins and how many tiles lie side by side.
     """
     level = np.where(raster >= 8, FULL << 3 | (raster & 7), 0).astype(np.uint8)
     parts, table, begin = [], [], 0
-    for k in range(levels + 1):
-        if k:
-            below = level
-            level = np.empty((len(below), *(-(-side // 2) for side in below.shape[1:])), np.uint8)
-            _halved(below, level)
+    for _ in range(levels):
+        below = level
+        level = np.empty((len(below), *(-(-side // 2) for side in below.shape[1:])), np.uint8)
+        _halved(below, level)
         parts.append(tiled(level))
         table.append([begin, -(-level.shape[2] // 8)])
         begin += parts[-1].shape[1]

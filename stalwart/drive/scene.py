@@ -93,7 +93,7 @@ class Ground:
 
     @cached_property
     def paint(self) -> tuple[Bytes, NDArray[np.int64]]:
-        """Shares of paint in squares of 1 to 64 raster squares (`pyramid.painted`), made when first asked for."""
+        """Shares of paint in squares of 2 to 64 raster squares (`pyramid.painted`), made when first asked for."""
         return painted(self.raster, 6)
 
 

@@ -193,16 +193,16 @@ def see(
     azimuths = (azimuths + math.pi) % (2 * math.pi) - math.pi
     beam = np.exp(-((azimuths / 0.55) ** 2)).astype(np.float32)[None]
     keys = moment(scene, "camera", *(round(1000 * part) for part in mount(camera)))
-    words = np.empty((1, 0, 0), np.uint64)
+    words = np.empty((1, 0, 0), np.uint16)
     frames(
         *bundles(scene),
-        Rays(fan.columns, fan.steps, fan.azimuths, fan.slopes, fan.lens, beam, views, ego, keys),
+        Rays(*fan.singles, fan.azimuths, fan.slopes, fan.lens, beam, views, ego, keys),
         Dress(look.layers, look.tiles, look.mirrored, look.ground, look.skies, look.textures.packed),
         Out(
             out.rgb, out.depth_m, out.kind, out.instance,
             np.empty((1, 0, 0, 3), np.int32) if out.texels is None else out.texels,
-            words if out.gain is None else out.gain.view(np.uint64)[..., 0],
-            words if out.bias is None else out.bias.view(np.uint64)[..., 0],
+            words if out.gain is None else out.gain.reshape(*out.gain.shape[:2], -1),
+            words if out.bias is None else out.bias.reshape(*out.bias.shape[:2], -1),
         ),
         scene.ground.metres_per_pixel, fan.slope_step, 1 / camera.focal_px, look.textures.bits,
     )  # fmt: skip

@@ -18,7 +18,10 @@ from stalwart.drive.compiled import Array, Real, Whole, leaf
 SKY, GROUND, SHADED = -1, -2, -3
 """Codes of what no box covers. The wall of the box in slot k has code 2k, its roof or underside 2k + 1."""
 
-NONE = np.float32(np.inf)
+NONE, _ZERO, _ONE, _HALF = np.float32(np.inf), np.float32(0), np.float32(1), np.float32(0.5)
+_NEAREST, _ALL = np.float32(1e-9), np.float32(1e9)
+EIGHT = 8
+"""Columns that go through one instruction: spans begin and end at multiples of it, so that few are left over."""
 
 # A slot holds one box as this fan sees it: forward and left of the sensor, turned against it.
 FORWARD, LEFT, COSINE, SINE, HALF_LENGTH, HALF_WIDTH, UNDER, TOP, EYE_X, EYE_Y = range(10)
@@ -77,11 +80,11 @@ def span(forward: Array, left: Array, count: Whole, lens: Array) -> tuple[Real, 
 
 @leaf
 def part(first: Real, last: Real, lens: Array, width: Whole, turn: Whole) -> tuple[Whole, Whole]:
-    """The columns a (included) to b of a span that was shifted by -1, 0 or 1 turns, a column wide to each side."""
+    """The columns a (included) to b of a span that was shifted by -1, 0 or 1 turns, some columns wide to each side."""
     shift = turn * lens[3]
-    a = min(max(first + shift, 0.0), float(width))
-    b = min(max(last + shift + 2.0, 0.0), float(width))
-    return int(a), int(b)
+    a = int(min(max(first + shift, 0.0), float(width)))
+    b = int(min(max(last + shift + 2.0, 0.0), float(width)))
+    return (a // EIGHT * EIGHT, min(width, (b + EIGHT - 1) // EIGHT * EIGHT)) if a < b else (a, b)
 
 
 @leaf
@@ -94,15 +97,22 @@ def meet(
         near: (boxes, W) float32, row k written.
         low, high: (W,) float32, written; where a column misses the box, low is above high.
     """
-    cosine, sine = slots[k, COSINE], slots[k, SINE]
-    half_length, half_width = slots[k, HALF_LENGTH], slots[k, HALF_WIDTH]
-    eye_x, eye_y = slots[k, EYE_X], slots[k, EYE_Y]
-    up, down = slots[k, TOP] - eye_z, slots[k, UNDER] - eye_z
+    cosine, sine = np.float32(slots[k, COSINE]), np.float32(slots[k, SINE])
+    ahead, behind = (
+        np.float32(slots[k, HALF_LENGTH] - slots[k, EYE_X]),
+        np.float32(-slots[k, HALF_LENGTH] - slots[k, EYE_X]),
+    )
+    to_left, to_right = (
+        np.float32(slots[k, HALF_WIDTH] - slots[k, EYE_Y]),
+        np.float32(-slots[k, HALF_WIDTH] - slots[k, EYE_Y]),
+    )
+    up, down = np.float32(slots[k, TOP] - eye_z), np.float32(slots[k, UNDER] - eye_z)
+    between = (up > _ZERO) & (down < _ZERO)
     for u in range(np.uint64(first), np.uint64(last)):
-        along = 1.0 / (cosine * columns[0, u] + sine * columns[1, u])
-        across = 1.0 / (cosine * columns[1, u] - sine * columns[0, u])
-        a, b = (-half_length - eye_x) * along, (half_length - eye_x) * along
-        c, d = (-half_width - eye_y) * across, (half_width - eye_y) * across
+        along = _ONE / (cosine * columns[0, u] + sine * columns[1, u])
+        across = _ONE / (cosine * columns[1, u] - sine * columns[0, u])
+        a, b = behind * along, ahead * along
+        c, d = to_right * across, to_left * across
         enter_x = a if a < b else b
         leave_x = b if a < b else a
         enter_y = c if c < d else d
@@ -110,15 +120,15 @@ def meet(
         enter = enter_x if enter_x > enter_y else enter_y
         leave = leave_x if leave_x < leave_y else leave_y
         # Within the footprint no wall is seen from inside, but a roof below the eye is, down to straight below.
-        begin = 1.0 / enter if enter > 1e-9 else 1e9
-        end = 1.0 / leave
-        bottom = down * (end if down > 0 else begin)
-        top = up * (end if up < 0 else begin)
-        inside = (enter <= 1e-9) & (up > 0) & (down < 0)
-        hit = (leave > enter) & (leave > 0.0) & (not inside)
+        outside = enter > _NEAREST
+        begin = _ONE / enter if outside else _ALL
+        end = _ONE / leave
+        bottom = down * (end if down > _ZERO else begin)
+        top = up * (end if up < _ZERO else begin)
+        hit = (leave > enter) & (leave > _ZERO) & (outside | (not between))
         near[k, u] = enter
-        low[u] = bottom if hit else 1e9
-        high[u] = top if hit else -1e9
+        low[u] = bottom if hit else _ALL
+        high[u] = top if hit else -_ALL
 
 
 @leaf
@@ -141,17 +151,19 @@ def fill(
     Args:
         cap: height of the roof or underside that is seen, less that of the eye; 0 where none is.
     """
-    roof, side, height = np.int32(2 * k + 1), np.int32(2 * k), np.float32(cap)
+    # No branch and no choice of what is stored: of those the compiler makes masked stores, which some processors are
+    # twenty times slower at.
+    side, height = np.int32(2 * k), np.float32(cap)
     for v in range(np.uint64(top), np.uint64(bottom)):
         slope = slopes[v]
         plane = height / slope if height != 0 else -NONE
         for u in range(np.uint64(first), np.uint64(last)):
-            enter = near[k, u]
-            d = enter if enter > plane else plane
-            seen = (slope >= low[u]) & (slope < high[u]) & (d < depth[v, u])
-            depth[v, u] = d if seen else depth[v, u]
-            c = roof if plane > enter else side
-            code[v, u] = c if seen else code[v, u]
+            enter, was, before = near[k, u], depth[v, u], code[v, u]
+            d = max(enter, plane)
+            here = d if (slope >= low[u]) & (slope < high[u]) else NONE
+            depth[v, u] = min(was, here)
+            what = np.int32(side + np.int32(plane > enter))
+            code[v, u] = np.int32(before + np.int32(np.int32(what - before) * np.int32(here < was)))
 
 
 @leaf
@@ -179,20 +191,25 @@ def meet_shadow(
         half_3 = half_length * abs(cosine * normal_x + sine * normal_y)
         half_3 += half_width * abs(cosine * normal_y - sine * normal_x)
     middle_3 = normal_x * x + normal_y * y
+    # Along the slabs' three normals: their middles and halves, and how the columns' rays go.
+    c_1, s_1, c_3, s_3 = np.float32(cosine), np.float32(sine), np.float32(normal_x), np.float32(normal_y)
+    from_1, to_1 = np.float32(middle_1 - half_1), np.float32(middle_1 + half_1)
+    from_2, to_2 = np.float32(middle_2 - half_2), np.float32(middle_2 + half_2)
+    from_3, to_3 = np.float32(middle_3 - half_3), np.float32(middle_3 + half_3)
+    eye = np.float32(-eye_z)
     for u in range(np.uint64(first), np.uint64(last)):
-        rate_1 = 1.0 / (cosine * columns[0, u] + sine * columns[1, u])
-        rate_2 = 1.0 / (cosine * columns[1, u] - sine * columns[0, u])
-        rate_3 = 1.0 / (normal_x * columns[0, u] + normal_y * columns[1, u])
-        a, b = (middle_1 - half_1) * rate_1, (middle_1 + half_1) * rate_1
-        c, d = (middle_2 - half_2) * rate_2, (middle_2 + half_2) * rate_2
-        e, f = (middle_3 - half_3) * rate_3, (middle_3 + half_3) * rate_3
+        rate_1 = _ONE / (c_1 * columns[0, u] + s_1 * columns[1, u])
+        rate_2 = _ONE / (c_1 * columns[1, u] - s_1 * columns[0, u])
+        rate_3 = _ONE / (c_3 * columns[0, u] + s_3 * columns[1, u])
+        a, b = from_1 * rate_1, to_1 * rate_1
+        c, d = from_2 * rate_2, to_2 * rate_2
+        e, f = from_3 * rate_3, to_3 * rate_3
         enter = max(max(min(a, b), min(c, d)), min(e, f))
         leave = min(min(max(a, b), max(c, d)), max(e, f))
-        hit = (leave > enter) & (leave > 0.0)
-        bottom = -eye_z / enter if enter > 1e-9 else -1e9
-        top = -eye_z / leave
-        low[u] = bottom if hit else 1e9
-        high[u] = top if hit else -1e9
+        hit = (leave > enter) & (leave > _ZERO)
+        bottom = eye / enter if enter > _NEAREST else -_ALL
+        low[u] = bottom if hit else _ALL
+        high[u] = eye / leave if hit else -_ALL
 
 
 @leaf
@@ -204,7 +221,8 @@ def shade(
     for v in range(np.uint64(top), np.uint64(bottom)):
         slope = slopes[v]
         for u in range(np.uint64(first), np.uint64(last)):
-            code[v, u] = shaded if (slope >= low[u]) & (slope < high[u]) else code[v, u]
+            before, hit = code[v, u], np.int32((slope >= low[u]) & (slope < high[u]))
+            code[v, u] = np.int32(before + np.int32(np.int32(shaded - before) * hit))
 
 
 @leaf
@@ -267,9 +285,10 @@ def corners(
 
 
 @leaf
-def cast_ground(depth: Array, code: Array, slopes: Array, eye_z: Real) -> None:
-    """Ground below the horizon, sky above it."""
+def cast_ground(depth: Array, code: Array, reach: Array, slopes: Array, eye_z: Real) -> None:
+    """Ground below the horizon, sky above it, no boxes yet."""
     for v in range(depth.shape[0]):
+        reach[0, v], reach[1, v] = depth.shape[1], 0
         slope = slopes[v]
         away = np.float32(-eye_z / slope) if slope < 0 else NONE
         what = np.int32(GROUND) if slope < 0 else np.int32(SKY)
@@ -280,12 +299,13 @@ def cast_ground(depth: Array, code: Array, slopes: Array, eye_z: Real) -> None:
 
 @leaf
 def cast_shadows(
-    code: Array, slots: Array, count: Whole, columns: Array, slopes: Array, lens: Array, eye_z: Real, sun_x: Real,
-    sun_y: Real, margin: Real, reach: Real, low: Array, high: Array, forward: Array, left: Array,
+    code: Array, shady: Array, slots: Array, count: Whole, columns: Array, slopes: Array, lens: Array, eye_z: Real,
+    sun_x: Real, sun_y: Real, margin: Real, reach: Real, low: Array, high: Array, forward: Array, left: Array,
 ) -> None:  # fmt: skip
     """Shadows of all slots on the ground.
 
     Args:
+        shady: (H,) bool, written: the rows that may have shadows.
         sun_x, sun_y: what a shadow is shifted by for each metre of height, in the sensor's frame.
         margin: by how much a shadow is wider than what casts it, in m.
         reach: how far from the sensor boxes cast shadows, in m.
@@ -293,6 +313,8 @@ def cast_shadows(
     """
     height, width = code.shape
     horizon = first_below(slopes, np.float32(0.0))
+    for v in range(height):
+        shady[v] = False
     for k in range(count):
         if slots[k, FORWARD] ** 2 + slots[k, LEFT] ** 2 > reach * reach:
             continue
@@ -307,19 +329,23 @@ def cast_shadows(
             meet_shadow(low, high, columns, slots, k, sun_x, sun_y, margin, a, b, eye_z)
             least, most = bounds(low, high, a, b)
             top_row, bottom_row = max(horizon, first_below(slopes, most) - 1), first_below(slopes, least)
-            shade(code, low, high, slopes, a, b, top_row, min(height, bottom_row))
+            bottom_row = min(height, bottom_row)
+            shade(code, low, high, slopes, a, b, top_row, bottom_row)
+            for v in range(top_row, bottom_row):
+                shady[v] = True
 
 
 @leaf
 def cast_boxes(
-    depth: Array, code: Array, near: Array, slots: Array, begin: Whole, count: Whole, columns: Array, slopes: Array,
-    lens: Array, eye_z: Real, low: Array, high: Array, forward: Array, left: Array, spans: Array,
+    depth: Array, code: Array, reach: Array, near: Array, slots: Array, begin: Whole, count: Whole, columns: Array,
+    slopes: Array, lens: Array, eye_z: Real, low: Array, high: Array, forward: Array, left: Array, spans: Array,
 ) -> None:  # fmt: skip
     """All slots from `begin` on into the z-buffer.
 
     Args:
         depth: (H, W) float32, distance along the ground ray (for a camera: along its axis).
         code: (H, W) int32.
+        reach: (2, H) int64, widened to the columns in which each row sees boxes.
         near: (boxes, W) float32, written: each slot's wall depth in the columns it covers.
         low, high: (W,) float32, scratch; forward, left: (8,) float64, scratch.
         spans: (boxes, 2) int32, written: the columns that each slot may cover (all between them where they wrap).
@@ -340,4 +366,6 @@ def cast_boxes(
             top, bottom = max(0, first_below(slopes, most) - 1), min(height, first_below(slopes, least))
             if top < bottom:
                 fill(depth, code, near, low, high, slopes, k, a, b, top, bottom, cap)
+                for v in range(top, bottom):
+                    reach[0, v], reach[1, v] = min(reach[0, v], a), max(reach[1, v], b)
                 spans[k, 0], spans[k, 1] = min(spans[k, 0], a), max(spans[k, 1], b)

@@ -125,6 +125,7 @@ def scan_views(
     spans, low, high = np.empty((count_boxes, 2), np.int32), np.empty(width, np.float32), np.empty(width, np.float32)
     forward, left, base, rate = np.empty(8), np.empty(8), np.empty(2), np.empty((2, width))
     depth, code = np.empty((height, width), np.float32), np.empty((height, width), np.int32)
+    reach = np.empty((2, height), np.int64)
     for view in range(first, last):
         w = view % worlds
         eye_z, ego, map_, style = rays.eyes[view, 2], rays.ego[w], land.map_of_world[w], land.style[w]
@@ -133,10 +134,10 @@ def scan_views(
             boxes.height, boxes.alive, faults.greatest_m,
         )  # fmt: skip
         begin = 1 if ego >= 0 and boxes.alive[w, ego] else 0
-        cast.cast_ground(depth, code, rays.slopes, eye_z)
+        cast.cast_ground(depth, code, reach, rays.slopes, eye_z)
         cast.cast_boxes(
-            depth, code, near, slots, begin, count, rays.columns, rays.slopes, rays.lens, eye_z, low, high, forward,
-            left, spans,
+            depth, code, reach, near, slots, begin, count, rays.columns, rays.slopes, rays.lens, eye_z, low, high,
+            forward, left, spans,
         )  # fmt: skip
         for k in range(begin, count):
             if spans[k, 0] < spans[k, 1]:

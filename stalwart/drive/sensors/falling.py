@@ -6,7 +6,7 @@ import numpy as np
 
 from stalwart.drive.chance import GOLDEN, mixed
 from stalwart.drive.compiled import Array, Whole, leaf
-from stalwart.drive.sensors.shading import LEVEL
+from stalwart.drive.sensors.shading import bias_through, gain_through
 from stalwart.drive.sensors.styles import CLOUD, DROP_LENGTH, DROPS
 
 _16, _32, _48 = (np.uint64(n) for n in (16, 32, 48))
@@ -43,14 +43,15 @@ def fall(veil: Array, style: Array, key: Whole) -> None:
 
 
 @leaf
-def through(gain: Array, bias: Array, veil: Array, style: Array, top: Whole, rows: Whole) -> None:
-    """Gains and biases (STRIP, 4 W) of the rows from `top` on as they are seen through the veil."""
-    for r in range(rows):
-        for u in range(veil.shape[1]):
-            cover = int(veil[top + r, u])
-            if cover > 0:
-                for c in range(4):
-                    gain[r, 4 * u + c] = np.uint16(int(gain[r, 4 * u + c]) * (255 - cover) // 255)
-                for c in range(3):
-                    light = int(style[CLOUD + c] * 255 * LEVEL)
-                    bias[r, 4 * u + c] = np.uint16((int(bias[r, 4 * u + c]) * (255 - cover) + light * cover) // 255)
+def through(gain: Array, bias: Array, veil: Array, style: Array, v: Whole) -> None:
+    """Gains and biases (1, 4 W) of row v as they are seen through the veil."""
+    width = veil.shape[1]
+    for u in range(width):
+        cover = np.uint32(veil[v, u])
+        if cover > 0:
+            for c in range(4):
+                gain[0, c * width + u] = np.uint16(gain_through(np.uint32(gain[0, c * width + u]), cover))
+            for c in range(3):
+                bias[0, c * width + u] = np.uint16(
+                    bias_through(np.uint32(bias[0, c * width + u]), cover, style[CLOUD + c])
+                )

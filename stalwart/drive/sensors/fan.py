@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,11 @@ class Fan:
     lens: Doubles
     """(4,) 1 where columns are evenly spaced in tangent or 0 in angle, the column of azimuth 0, columns for each unit
     of tangent or rad, and columns in a full turn."""
+
+    @cached_property
+    def singles(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`columns` and `steps` in float32, as the kernels take them."""
+        return self.columns.astype(np.float32), self.steps.astype(np.float32)
 
     @property
     def slope_step(self) -> float:

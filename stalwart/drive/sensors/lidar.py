@@ -131,9 +131,7 @@ def scan(scene: Scene, lidar: Lidar, ego: NDArray[np.int32] | None = None, out: 
     views = eyes(scene, ego, [(lidar.x_m, lidar.y_m, lidar.z_m, math.radians(lidar.yaw_deg))])
     boxes, land = bundles(scene)
     keys = moment(scene, "lidar", round(lidar.x_m * 1000), round(lidar.y_m * 1000), round(lidar.z_m * 1000))
-    rays = Rays(
-        fan.columns, fan.steps, fan.azimuths, fan.slopes, fan.lens, np.zeros((1, 0), np.float32), views, ego, keys
-    )
+    rays = Rays(*fan.singles, fan.azimuths, fan.slopes, fan.lens, np.zeros((1, 0), np.float32), views, ego, keys)
     echoes = Echoes(out.range_m, out.intensity, out.kind, out.instance)
     faults = Faults(lidar.greatest_m, lidar.deviation_m, lidar.dropout, lidar.weather)
     table = styles.table()

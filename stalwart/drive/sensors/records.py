@@ -10,9 +10,6 @@ from stalwart.drive.compiled import Array, Whole, kernel
 from stalwart.drive.sensors.cast import SLOT_FIELDS
 from stalwart.drive.sensors.surface import WEAR_FIELDS, WEAR_NUMBERS
 
-STRIP = 8
-"""Rows that are coloured together: few enough to stay in the nearest cache."""
-
 
 class Boxes(NamedTuple):
     """All worlds' boxes, (worlds, boxes) each; see `Scene`."""
@@ -53,6 +50,7 @@ class Rays(NamedTuple):
 
     columns: Array
     steps: Array
+    """`Fan.singles`."""
     azimuths: Array
     slopes: Array
     lens: Array
@@ -102,9 +100,9 @@ class Slots(NamedTuple):
     walls: Array
     faces: Array
     gains: Array
+    """(boxes, 4 W) uint16, of walls, channel by channel."""
     biases: Array
-    gains_16: Array
-    biases_16: Array
+    lights: Array
     wear: Array
     numbers: Array
     tints: Array
@@ -114,63 +112,52 @@ class Slots(NamedTuple):
     forward: Array
     left: Array
     code: Array
+    reach: Array
+    """(2, H) int64, between which columns of each row boxes are seen."""
+    shady: Array
+    """(H,) bool, the rows that may have shadows."""
     veil: Array
 
 
-class Strip(NamedTuple):
-    """Scratch: the rows that are coloured together, once as pixels and once as their parts."""
+class Row(NamedTuple):
+    """Scratch: one row of ground or sky; what it is comes beside what its numbers mean in `ground` and `shading`."""
 
     texel: Array
+    places: Array
+    textures: Array
+    kinds: Array
+    paint: Array
+    seen: Array
+    eights: Array
     gain: Array
     bias: Array
-    gain_16: Array
-    bias_16: Array
-    texel_bytes: Array
-    gain_parts: Array
-    bias_parts: Array
-    packed: Array
-    packed_bytes: Array
-    lit: Array
-    lit_16: Array
-    shaded: Array
-    shaded_16: Array
-    haze: Array
-    haze_16: Array
+    light: Array
     reflected: Array
     sky: Array
-    rate: Array
-    base: Array
-    values: Array
-    shares: Array
-    places: Array
-    taps: Array
-    textures: Array
+    layers: Array
+    aim: Array
 
 
 @kernel
 def new_slots(boxes: Whole, height: Whole, width: Whole) -> Slots:
-    gains, biases = np.empty((boxes, width), np.uint64), np.empty((boxes, width), np.uint64)
     return Slots(
         np.empty((boxes, SLOT_FIELDS)), np.empty(boxes, np.int32), np.empty((boxes, width), np.float32),
-        np.empty((boxes, width), np.int32), np.empty((boxes, width), np.int32), gains, biases, gains.view(np.uint16),
-        biases.view(np.uint16), np.empty((boxes, WEAR_FIELDS), np.float32), np.empty((boxes, WEAR_NUMBERS), np.int32),
+        np.empty((boxes, width), np.int32), np.empty((boxes, width), np.int32),
+        np.empty((boxes, 4 * width), np.uint16), np.empty((boxes, 4 * width), np.uint16),
+        np.empty((4, width), np.float32), np.empty((boxes, WEAR_FIELDS), np.float32),
+        np.empty((boxes, WEAR_NUMBERS), np.int32),
         np.empty((boxes, 3), np.float32), np.empty((boxes, 2), np.int32), np.empty(width, np.float32),
         np.empty(width, np.float32), np.empty(8), np.empty(8), np.empty((height, width), np.int32),
-        np.empty((height, width), np.uint8),
+        np.empty((2, height), np.int64), np.empty(height, np.bool_), np.empty((height, width), np.uint8),
     )  # fmt: skip
 
 
 @kernel
-def new_strip(width: Whole) -> Strip:
-    texel, packed = np.empty((STRIP, width), np.uint32), np.empty(STRIP * width, np.uint32)
-    gain, bias = np.empty((STRIP, width), np.uint64), np.empty((STRIP, width), np.uint64)
-    lit, shaded = np.empty((STRIP, width), np.uint64), np.empty((STRIP, width), np.uint64)
-    haze = np.empty(STRIP, np.uint64)
-    return Strip(
-        texel, gain, bias, gain.view(np.uint16), bias.view(np.uint16), texel.reshape(-1).view(np.uint8),
-        gain.reshape(-1).view(np.uint16), bias.reshape(-1).view(np.uint16), packed, packed.view(np.uint8), lit,
-        lit.view(np.uint16), shaded, shaded.view(np.uint16), haze, haze.view(np.uint16), np.empty(3, np.float32),
-        np.empty(width, np.int32), np.empty((2, width)), np.empty(2), np.empty(width, np.int32), np.empty(width,
-        np.int32), np.empty((STRIP, width), np.int32), np.empty((2, STRIP, width), np.int32), np.empty((STRIP, width),
-        np.int32),
+def new_row(width: Whole) -> Row:
+    seen = np.zeros((2, (width + 7) // 8 * 8), np.uint8)
+    return Row(
+        np.empty(width, np.uint32), np.empty(width, np.uint32), np.empty(width, np.uint32), np.empty((2, width),
+        np.uint8), np.empty((3, width), np.uint8), seen, seen.view(np.uint64), np.empty((1, 4 * width), np.uint16),
+        np.empty((1, 4 * width), np.uint16), np.empty((3, 4), np.uint16), np.empty(3, np.float32), np.empty(width,
+        np.int32), np.empty((2, 16), np.uint32), np.empty(6),
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """From texels to colours. In each channel a colour is gain * texel + bias, whatever the light, the haze and the rain.
 
-Gains and biases are fixed-point numbers of 16 bits, four to a pixel, so that sixteen of them go through one AVX2
+Gains and biases are fixed-point numbers of 16 bits, channel by channel, so that many of them go through one
 instruction; the fourth channel holds what a lamp keeps of its light on the way. One level of 255 is `LEVEL` of a bias,
 and 1 is `UNIT` of a gain.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from stalwart.drive.compiled import Array, Real, Whole, leaf
+from stalwart.drive.sensors.cast import SHADED
 from stalwart.drive.sensors.styles import EXTINCTION, GLOSS, HORIZON, LAMPS, SINE, SKY, SUN, ZENITH
 from stalwart.drive.sensors.surface import SKYLIT, SUNLIT
 
@@ -17,6 +18,7 @@ UNIT = 1 << 14
 LEVEL = 16
 ONE = np.float32(1.0)
 MOST = np.float32(65535.0)
+_MOST = np.uint32(65535)
 BIAS = np.float32(255.0 * LEVEL)
 REACH_M = 22.0
 """Where head lamps have halved."""
@@ -48,42 +50,79 @@ def head_lamps(style: Array, away: Real, beam: Real, slope: Real) -> Real:
 
 
 @leaf
-def light_face(
-    gain: Array, bias: Array, row: Whole, at: Whole, tints: Array, k: Whole, style: Array, away: Real, sunlit: Real,
+def light_cap(
+    gain: Array, bias: Array, u: Whole, width: Whole, tints: Array, k: Whole, style: Array, away: Real, sunlit: Real,
     skylit: Real, lamps: Real,
 ) -> None:  # fmt: skip
-    """Gain and bias of one point of slot k, into four places of a row from `at` on."""
+    """Gain and bias of slot k's roof or underside in one pixel of a row, (1, 4 W) each."""
     kept = clear(away, style[EXTINCTION])
     lost = ONE - kept
-    for c in range(3):
+    for c in range(np.uint64(3)):
         light = style[SUN + c] * sunlit + style[SKY + c] * skylit + lamps
-        gain[row, at + c] = fixed(tints[k, c] * light * kept)
-        bias[row, at + c] = np.uint16(style[HORIZON + c] * lost * BIAS)
-    gain[row, at + 3] = fixed(kept)
-    bias[row, at + 3] = np.uint16(0)
+        gain[0, c * width + u] = fixed(tints[k, c] * light * kept)
+        bias[0, c * width + u] = np.uint16(style[HORIZON + c] * lost * BIAS)
+    gain[0, np.uint64(3) * width + u] = fixed(kept)
 
 
 @leaf
 def light_walls(
-    gains: Array, biases: Array, tints: Array, k: Whole, style: Array, near: Array, faces: Array, wear: Array,
-    beams: Array, camera: Whole, first: Whole, last: Whole,
+    gains: Array, biases: Array, lights: Array, tints: Array, k: Whole, style: Array, near: Array, faces: Array, wear:
+    Array, beams: Array, camera: Whole, first: Whole, last: Whole,
 ) -> None:  # fmt: skip
-    """Gain and bias (boxes, 4 W) of slot k's wall, column by column."""
-    lit = style[LAMPS] > 0
+    """Gain and bias (boxes, 4 W) of slot k's wall, column by column.
+
+    Args:
+        lights: (4, W) float32, scratch: light that is kept on its way, the sun's, the sky's and the lamps'.
+    """
+    lit, extinction, width = style[LAMPS] > 0, style[EXTINCTION], np.uint64(near.shape[1])
     for u in range(np.uint64(first), np.uint64(last)):
-        away, face = near[k, u], faces[k, u] & 7
-        lamps = head_lamps(style, away, beams[camera, u], np.float32(0.0)) if lit else np.float32(0.0)
-        sunlit, skylit = wear[k, SUNLIT + face], wear[k, SKYLIT + face]
-        light_face(gains, biases, k, np.uint64(4) * u, tints, k, style, away, sunlit, skylit, lamps)
+        lights[0, u] = clear(near[k, u], extinction)
+        lights[3, u] = np.float32(0.0)
+    for u in range(np.uint64(first), np.uint64(last)):
+        face = np.uint64(faces[k, u] & 7)
+        lights[1, u], lights[2, u] = wear[k, np.uint64(SUNLIT) + face], wear[k, np.uint64(SKYLIT) + face]
+    if lit:
+        for u in range(np.uint64(first), np.uint64(last)):
+            lights[3, u] = head_lamps(style, near[k, u], beams[camera, u], np.float32(0.0))
+    for c in range(np.uint64(3)):
+        tint, sun, sky, mist = tints[k, c], style[SUN + c], style[SKY + c], style[HORIZON + c] * BIAS
+        for u in range(np.uint64(first), np.uint64(last)):
+            light = sun * lights[1, u] + sky * lights[2, u] + lights[3, u]
+            gains[k, c * width + u] = np.uint16(np.int32(min(tint * light * lights[0, u] * np.float32(UNIT), MOST)))
+        for u in range(np.uint64(first), np.uint64(last)):
+            biases[k, c * width + u] = np.uint16(np.int32(mist * (ONE - lights[0, u])))
+    for u in range(np.uint64(first), np.uint64(last)):
+        gains[k, np.uint64(3) * width + u] = np.uint16(np.int32(lights[0, u] * np.float32(UNIT)))
 
 
 @leaf
-def light_ground(
-    lit: Array, shaded: Array, bias: Array, r: Whole, style: Array, away: Real, slope: Real, mirrored: Array
-) -> Real:
-    """First gain (STRIP, 4 W) of lit and of shaded ground in row r, and its bias (4 STRIP,), without head lamps.
+def mirrored_sky(colour: Array, style: Array, slope: Real) -> None:
+    """Colour (3,) of the sky as far above the horizon as a slope lies below it."""
+    up = -slope / (np.float32(0.3) - slope)
+    for c in range(3):
+        colour[c] = style[HORIZON + c] + (style[ZENITH + c] - style[HORIZON + c]) * up
+
+
+@leaf
+def shine(gain: Array, u: Whole, width: Whole, own: Whole, emission: Real) -> None:
+    """Turns the gain of one pixel of a row (1, 4 W) towards that of light which comes from the texel itself.
 
     Args:
+        own: how much the texel shines, of 255.
+    """
+    share = np.float32(own) * np.float32(1 / 255) * emission
+    kept = np.float32(gain[0, np.uint64(3) * width + u])
+    for c in range(np.uint64(3)):
+        before = np.float32(gain[0, c * width + u])
+        gain[0, c * width + u] = np.uint16(before + (kept - before) * share)
+
+
+@leaf
+def light_ground(light: Array, style: Array, away: Real, slope: Real, mirrored: Array) -> Real:
+    """Gain of lit and of shaded ground and its bias in one row, without head lamps.
+
+    Args:
+        light: (3, 4) uint16, written: the two gains and the bias.
         mirrored: (3,) the sky's colour that wet ground reflects in this row.
 
     Returns:
@@ -96,67 +135,79 @@ def light_ground(
     keep = kept * (ONE - np.float32(0.55) * style[GLOSS])
     open_sky = np.float32(0.78) if style[SUN] > 0 else np.float32(0.55)
     for c in range(3):
-        lit[r, c] = fixed((style[SKY + c] + style[SUN + c] * style[SINE]) * keep)
-        shaded[r, c] = fixed(style[SKY + c] * open_sky * keep)
-        bias[4 * r + c] = np.uint16((style[HORIZON + c] * lost + shine * mirrored[c]) * BIAS)
-    lit[r, 3] = shaded[r, 3] = fixed(keep)
-    bias[4 * r + 3] = np.uint16(0)
+        light[0, c] = fixed((style[SKY + c] + style[SUN + c] * style[SINE]) * keep)
+        light[1, c] = fixed(style[SKY + c] * open_sky * keep)
+        light[2, c] = np.uint16((style[HORIZON + c] * lost + shine * mirrored[c]) * BIAS)
+    light[0, 3] = light[1, 3] = fixed(keep)
+    light[2, 3] = np.uint16(0)
     return keep
 
 
 @leaf
-def lamps_on_ground(
-    lit: Array, shaded: Array, r: Whole, style: Array, away: Real, keep: Real, beams: Array, camera: Whole
-) -> None:
-    """Gains (STRIP, 4 W) of all columns of row r, from the first one and what the own head lamps add."""
-    lamp = head_lamps(style, away, ONE, np.float32(0.0)) * keep
-    for u in range(beams.shape[1] - 1, -1, -1):
-        more = np.uint32(lamp * beams[camera, u] * np.float32(UNIT))
+def spread(gain: Array, bias: Array, light: Array, code: Array, v: Whole, shady: bool) -> None:
+    """A row's light into each of its pixels, (1, 4 W) each; `shady` where some may lie in shadow."""
+    width = np.uint64(code.shape[1])
+    for c in range(np.uint64(4)):
+        bright, dark, mist, at = light[0, c], light[1, c], light[2, c], c * width
+        for u in range(width):
+            bias[0, at + u] = mist
+        if shady:
+            for u in range(width):
+                gain[0, at + u] = dark if code[v, u] == SHADED else bright
+        else:
+            for u in range(width):
+                gain[0, at + u] = bright
+
+
+@leaf
+def lamps_on_ground(gain: Array, style: Array, away: Real, keep: Real, beams: Array, camera: Whole) -> None:
+    """Adds what the own head lamps shine on a row of ground to its gains (1, 4 W)."""
+    lamp, width = head_lamps(style, away, ONE, np.float32(0.0)) * keep * np.float32(UNIT), np.uint64(beams.shape[1])
+    for c in range(np.uint64(4)):
+        for u in range(width):
+            more = np.uint32(np.int32(lamp * beams[camera, u]))
+            gain[0, c * width + u] = np.uint16(min(np.uint32(np.uint32(gain[0, c * width + u]) + more), _MOST))
+
+
+@leaf
+def blend(rgb: Array, view: Whole, v: Whole, texel: Array, gain: Array, bias: Array) -> None:
+    """gain * texel + bias, rounded to the nearest level, into row v of each colour's plane (views, 3, H, W)."""
+    width = np.uint64(texel.shape[0])
+    for c in range(np.uint64(3)):
+        down, at = np.uint32(np.uint32(c << np.uint64(3)) & np.uint32(31)), c * width
+        for u in range(width):
+            value = np.uint16(np.uint16(np.uint32(texel[u] >> down) & np.uint32(255)) << np.uint16(6))
+            product = np.uint16((np.uint32(value) * np.uint32(gain[0, at + u])) >> np.uint32(16))
+            level = np.uint16(np.uint16(product + bias[0, at + u]) + np.uint16(LEVEL // 2)) >> np.uint16(4)
+            rgb[view, c, v, u] = np.uint8(min(level, np.uint16(255)))
+
+
+@leaf
+def part_channels(rgb: Array, view: Whole, v: Whole, texel: Array) -> None:
+    """Texels as they are into row v of each colour's plane."""
+    for c in range(np.uint64(3)):
+        down = np.uint32(np.uint32(c << np.uint64(3)) & np.uint32(31))
+        for u in range(np.uint64(texel.shape[0])):
+            rgb[view, c, v, u] = np.uint8(np.uint32(texel[u] >> down) & np.uint32(255))
+
+
+@leaf
+def keep_light(gain_out: Array, bias_out: Array, view: Whole, v: Whole, gain: Array, bias: Array) -> None:
+    """A row's gains and biases (1, 4 W) as they are handed out, (V, H, 4 W), a pixel's four side by side."""
+    width = gain.shape[1] // 4
+    for u in range(width):
         for c in range(4):
-            lit[r, 4 * u + c] = np.uint16(min(np.uint32(lit[r, c]) + more, np.uint32(65535)))
-            shaded[r, 4 * u + c] = np.uint16(min(np.uint32(shaded[r, c]) + more, np.uint32(65535)))
+            gain_out[view, v, 4 * u + c], bias_out[view, v, 4 * u + c] = gain[0, c * width + u], bias[0, c * width + u]
 
 
 @leaf
-def mirrored_sky(colour: Array, style: Array, slope: Real) -> None:
-    """Colour (3,) of the sky as far above the horizon as a slope lies below it."""
-    up = -slope / (np.float32(0.3) - slope)
-    for c in range(3):
-        colour[c] = style[HORIZON + c] + (style[ZENITH + c] - style[HORIZON + c]) * up
+def gain_through(gain: Whole, cover: Whole) -> Whole:
+    """A gain seen through drops or flakes that cover so much of the pixel, of 255."""
+    return np.uint32(np.uint32(gain * np.uint32(np.uint32(255) - cover)) // np.uint32(255))
 
 
 @leaf
-def shine(gain: Array, row: Whole, at: Whole, own: Whole, emission: Real) -> None:
-    """Turns the gain of one pixel towards that of light which comes from the texel itself.
-
-    Args:
-        own: how much the texel shines, of 255.
-    """
-    share = np.float32(own) * np.float32(1 / 255) * emission
-    kept = np.float32(gain[row, at + 3])
-    for c in range(3):
-        before = np.float32(gain[row, at + c])
-        gain[row, at + c] = np.uint16(before + (kept - before) * share)
-
-
-@leaf
-def blend(out: Array, texel: Array, gain: Array, bias: Array, count: Whole) -> None:
-    """gain * texel + bias, rounded to the nearest level, of the first `count` bytes."""
-    for i in range(np.uint64(count)):
-        product = np.uint16((np.uint32(np.uint16(texel[i]) << np.uint16(6)) * np.uint32(gain[i])) >> np.uint32(16))
-        level = np.uint16(product + bias[i] + np.uint16(LEVEL // 2)) >> np.uint16(4)
-        out[i] = np.uint8(min(level, np.uint16(255)))
-
-
-@leaf
-def part_channels(rgb: Array, view: Whole, top: Whole, packed: Array, rows: Whole) -> None:
-    """Packed pixels of four bytes into a plane (views, 3, H, W) for each colour, from row `top` on."""
-    width = np.uint64(rgb.shape[3])
-    for r in range(np.uint64(rows)):
-        v, at = np.uint64(top) + r, r * width
-        for u in range(width):
-            rgb[view, 0, v, u] = np.uint8(packed[at + u] & np.uint32(255))
-        for u in range(width):
-            rgb[view, 1, v, u] = np.uint8((packed[at + u] >> np.uint32(8)) & np.uint32(255))
-        for u in range(width):
-            rgb[view, 2, v, u] = np.uint8((packed[at + u] >> np.uint32(16)) & np.uint32(255))
+def bias_through(bias: Whole, cover: Whole, light: Real) -> Whole:
+    """A bias likewise, with the light that the drops add."""
+    added = np.uint32(np.uint32(light * BIAS) * cover)
+    return np.uint32(np.uint32(np.uint32(bias * np.uint32(np.uint32(255) - cover)) + added) // np.uint32(255))

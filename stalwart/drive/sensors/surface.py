@@ -16,15 +16,19 @@ import numpy as np
 from stalwart.drive.compiled import Array, Real, Whole, leaf
 from stalwart.drive.sensors.cast import COSINE, EYE_X, EYE_Y, HALF_LENGTH, HALF_WIDTH, SINE, TOP, UNDER
 
+_BELOW_TWO, _MANTISSA, _BIAS = np.int32(0x7FFFFF), np.int32(23), np.int32(127)
+"""Of a float32: the mantissa's bits, how many they are, and what is added to the exponent."""
 EIGHTH, SQUARES, SEVEN = np.int32(3), np.int32(6), np.int32(7)
+_FACE_BITS, _31 = np.int32(3), np.int32(31)
+_ZERO, _FAR, _INSIDE = np.float32(0), np.float32(1e5), np.float32(2 * 0.999999)
 
 FRONT, REAR, LEFT, RIGHT, CAP = range(5)
 """A box's faces as skins count them; roof and underside share one."""
 
 # What a slot wears, in float32: texels for each metre upwards, along x and along y of a cap; how much of the sun each
-# face gets (five numbers) and of the sky's light (five).
-PER_UP, PER_X, PER_Y, SUNLIT, SKYLIT = 0, 1, 2, 3, 8
-WEAR_FIELDS = 13
+# face gets (five numbers) and of the sky's light (five); by how many texels the eye is above the underside.
+PER_UP, PER_X, PER_Y, SUNLIT, SKYLIT, LIFT = 0, 1, 2, 3, 8, 13
+WEAR_FIELDS = 14
 # And in int32: class, instance, tint, rows of texels up the wall, the cap's layer.
 KIND, INSTANCE, TINT, ROWS, CAP_LAYER, CAP_X, CAP_Y = range(7)
 WEAR_NUMBERS = 7
@@ -32,12 +36,12 @@ WEAR_NUMBERS = 7
 
 @leaf
 def level_of(texels: Real, most: Whole) -> Whole:
-    """The first level whose texels are no shorter than a footprint of so many texels."""
-    level, length = 0, 1.0
-    while length < texels and level < most:
-        level += 1
-        length *= 2.0
-    return level
+    """The first level, of 0 to `most`, whose texels are no shorter than a footprint of so many texels.
+
+    That is the rounded-up logarithm to the base of 2, which stands in a float's exponent.
+    """
+    raised = np.int32(np.float32(texels).view(np.int32) + _BELOW_TWO)
+    return min(max(np.int32(np.int32(raised >> _MANTISSA) - _BIAS), np.int32(0)), np.int32(most))
 
 
 @leaf
@@ -50,7 +54,7 @@ def repeats(length: Real, tile: Real) -> Real:
 def dress(
     wear: Array, numbers: Array, walls: Array, faces: Array, slots: Array, k: Whole, near: Array, columns: Array,
     steps: Array, first: Whole, last: Whole, layers: Array, snow: Whole, tiles: Array, mirrored: Array, suit: Whole,
-    slope_step: Real, bits: Whole,
+    eye_z: Real, slope_step: Real, bits: Whole,
 ) -> None:  # fmt: skip
     """For each column of a slot the texel column of its wall, its face and its height level.
 
@@ -62,38 +66,44 @@ def dress(
         bits: the textures' size is 2**bits.
     """
     size = 1 << bits
-    cosine, sine = slots[k, COSINE], slots[k, SINE]
-    half_length, half_width = slots[k, HALF_LENGTH], slots[k, HALF_WIDTH]
+    cosine, sine = np.float32(slots[k, COSINE]), np.float32(slots[k, SINE])
+    half_length, half_width = np.float32(slots[k, HALF_LENGTH]), np.float32(slots[k, HALF_WIDTH])
+    eye_x, eye_y = np.float32(slots[k, EYE_X]), np.float32(slots[k, EYE_Y])
     tall = slots[k, TOP] - slots[k, UNDER]
     rows = repeats(tall, tiles[suit, 1]) * size
-    per_length = repeats(2 * half_length, tiles[suit, 0]) * size / (2 * half_length)
-    per_width = repeats(2 * half_width, tiles[suit, 0]) * size / (2 * half_width)
+    per_length = np.float32(repeats(2 * half_length, tiles[suit, 0]) * size / (2 * half_length))
+    per_width = np.float32(repeats(2 * half_width, tiles[suit, 0]) * size / (2 * half_width))
     wear[k, PER_UP], wear[k, PER_X], wear[k, PER_Y] = rows / tall, per_length, per_width
+    wear[k, LIFT] = (eye_z - slots[k, UNDER]) * rows / tall
     numbers[k, ROWS], numbers[k, CAP_LAYER] = np.int32(rows), layers[suit, snow, CAP]
     numbers[k, CAP_X] = np.int32(per_length * 2 * half_length + 0.5) - 1
     numbers[k, CAP_Y] = np.int32(per_width * 2 * half_width + 0.5) - 1
+    begins = np.int32(2 * size)
+    area = 2 * bits + 2
+    front, rear = np.int32(layers[suit, snow, FRONT] << area), np.int32(layers[suit, snow, REAR] << area)
+    left, right = np.int32(layers[suit, snow, LEFT] << area), np.int32(layers[suit, snow, RIGHT] << area)
+    most, mask, flip = np.int32(bits), np.int32(size - 1), not mirrored[suit]
+    per_step = np.float32(slope_step) * wear[k, PER_UP]
     for u in range(np.uint64(first), np.uint64(last)):
-        away = max(0.0, min(1e5, np.float64(near[k, u])))
+        away = max(_ZERO, min(_FAR, near[k, u]))
         dx = cosine * columns[0, u] + sine * columns[1, u]
         dy = cosine * columns[1, u] - sine * columns[0, u]
         step_x = cosine * steps[0, u] + sine * steps[1, u]
         step_y = cosine * steps[1, u] - sine * steps[0, u]
-        x, y = slots[k, EYE_X] + away * dx, slots[k, EYE_Y] + away * dy
-        if abs(x) - half_length > abs(y) - half_width:
-            face = FRONT if x > 0 else REAR
-            across = half_width + y if x > 0 else half_width - y
-            side, per = 2 * half_width, per_width
-            stride = away * (step_y - dy * step_x / dx)
-        else:
-            face = LEFT if y > 0 else RIGHT
-            across = half_length + x if mirrored[suit] or y < 0 else half_length - x
-            side, per = 2 * half_length, per_length
-            stride = away * (step_x - dx * step_y / dy)
-        level = level_of(abs(stride) * per, bits)
-        place = np.int32(min(max(across, 0.0), side * 0.999999) * per) & (size - 1)
-        begin = 2 * size - (2 * size >> level)
-        walls[k, u] = (layers[suit, snow, face] << (2 * bits + 2)) + begin + (place >> level)
-        faces[k, u] = face | level_of(away * slope_step * wear[k, PER_UP], bits) << 3
+        x, y = eye_x + away * dx, eye_y + away * dy
+        end = abs(x) - half_length > abs(y) - half_width
+        across_end = half_width + y if x > 0 else half_width - y
+        across_side = half_length - x if flip and y > 0 else half_length + x
+        across = across_end if end else across_side
+        side, per = half_width if end else half_length, per_width if end else per_length
+        stride = step_y - dy * step_x / dx if end else step_x - dx * step_y / dy
+        level = np.int32(level_of(abs(stride) * away * per, most) & _31)
+        place = np.int32(np.int32(min(max(across, _ZERO), side * _INSIDE) * per) & mask)
+        begin = np.int32(begins - np.int32(begins >> level))
+        layer = (front if x > 0 else rear) if end else (left if y > 0 else right)
+        face = (np.int32(FRONT) if x > 0 else np.int32(REAR)) if end else (np.int32(LEFT) if y > 0 else np.int32(RIGHT))
+        walls[k, u] = np.int32(np.int32(layer + begin) + np.int32(place >> level))
+        faces[k, u] = np.int32(face | np.int32(level_of(away * per_step, most) << _FACE_BITS))
 
 
 @leaf
@@ -138,62 +148,3 @@ def in_tiles(y: Whole, x: Whole, tiles: Whole) -> Whole:
     tile = np.int32(np.int32(np.int32(y >> EIGHTH) * tiles) + np.int32(x >> EIGHTH))
     row = np.int32(np.int32(y & SEVEN) << EIGHTH)
     return np.int32(np.int32(np.int32(tile << SQUARES) | row) | np.int32(x & SEVEN))
-
-
-@leaf
-def ground_row(
-    places: Array,
-    taps: Array,
-    textures: Array,
-    r: Whole,
-    base: Array,
-    rate: Array,
-    table: Array,
-    wide: Whole,
-    tall: Whole,
-    level: Whole,
-    away: Real,
-    nearer: Real,
-    further: Real,
-    per_square: Real,
-    texture_level: Whole,
-    bits: Whole,
-) -> None:
-    """Where the rays of one row meet the ground's raster, the levels of its paint, and the ground's textures.
-
-    Args:
-        places: (STRIP, W) int32, row r written: index in the raster, or -1 beyond its edge.
-        taps: (2, STRIP, W) int32, written: the same in the paint's level, a quarter of a pixel above and below.
-        textures: (STRIP, W) int32, written: index within a layer of the bank.
-        base, rate: (2,) and (2, W) float64: a ray at depth d lies at base + rate * d, in raster squares.
-        per_square: texels to a raster square.
-    """
-    size = 1 << bits
-    begin = np.int32(2 * size - (2 * size >> texture_level))
-    mask = np.int32(size - 1)
-    start, tiles = np.int32(table[level, 0]), np.int32(table[level, 1])
-    x0, y0 = base[0], base[1]
-    x_0, y_0 = np.float32(base[0]), np.float32(base[1])
-    scale = np.float32(per_square)
-    fine, beside = np.int32(level), np.int32((wide + 7) >> 3)
-    near, far, middle = np.float32(nearer), np.float32(further), np.float32(away)
-    x_most, y_most = np.float32(wide), np.float32(tall)
-    coarse, row_bits = np.int32(texture_level), np.int32(bits + 1)
-    for u in range(np.uint64(places.shape[1])):
-        x, y = x0 + rate[0, u] * away, y0 + rate[1, u] * away
-        inside = (x >= 0) & (y >= 0) & (x < wide) & (y < tall)
-        index = np.int32(in_tiles(np.int32(y), np.int32(x), beside))
-        places[r, u] = index if inside else np.int32(-1)
-    for u in range(np.uint64(places.shape[1])):
-        rate_x, rate_y = np.float32(rate[0, u]), np.float32(rate[1, u])
-        x_1, y_1 = x_0 + rate_x * near, y_0 + rate_y * near
-        in_1 = (x_1 >= 0) & (y_1 >= 0) & (x_1 < x_most) & (y_1 < y_most)
-        at_1 = np.int32(start + in_tiles(np.int32(np.int32(y_1) >> fine), np.int32(np.int32(x_1) >> fine), tiles))
-        taps[0, r, u] = at_1 if in_1 else np.int32(-1)
-        x_2, y_2 = x_0 + rate_x * far, y_0 + rate_y * far
-        in_2 = (x_2 >= 0) & (y_2 >= 0) & (x_2 < x_most) & (y_2 < y_most)
-        at_2 = np.int32(start + in_tiles(np.int32(np.int32(y_2) >> fine), np.int32(np.int32(x_2) >> fine), tiles))
-        taps[1, r, u] = at_2 if in_2 else np.int32(-1)
-        column = np.int32(np.int32(np.int32((x_0 + rate_x * middle) * scale) & mask) >> coarse)
-        row = np.int32(np.int32(np.int32((y_0 + rate_y * middle) * scale) & mask) >> coarse)
-        textures[r, u] = np.int32(np.int32(np.int32(np.int32(begin + row) << row_bits) + begin) + column)
