@@ -1,11 +1,12 @@
 """Whether traffic is sane: simulated kilometres of timid and of mixed drivers on each family of roads.
 
-    python benchmarks/drive_sanity.py [--seconds 20] [--families motorway rural ...]
+    python benchmarks/drive_sanity.py [--km 1000] [--families motorway rural ...] [--traffic timid mixed]
 
-Counted over all vehicles of traffic: kilometres; those that touch another body (once for each time that it begins);
-those whose middle leaves their lane by more than half its width; their mean speed; and the flow: how often a lane's
-middle is passed, beside density × speed summed up lane by lane, with which a stationary flow agrees. A budget of CPU
-time for each line, as 1000 km take long on one core: the table says how many there were.
+Counted over all vehicles of traffic: kilometres; those that begin to touch another body (a contact of two counts
+twice), and of these the ones with nobody among the world's touching who is distracted, brakes for no reason, runs reds,
+signals wrongly or walks; those whose middle comes out of their lane and of the one beside it that leads the same way,
+into which they may be changing; their mean speed; and the flow: how often a lane's middle is passed, beside density ×
+speed summed up lane by lane, with which a stationary flow agrees.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import time
 import numpy as np
 
 from stalwart.drive import make
-from stalwart.drive.geometry.tables import BROAD_M, LANE_M
+from stalwart.drive.geometry.tables import BROAD_M, LANE_M, LEFT, RIGHT
 from stalwart.drive.scene import Class
 from stalwart.drive.simulation import Worlds
+from stalwart.drive.traffic.drivers import DISTRACTED, HARD_BRAKES_PER_S, RUNS_RED, WRONG_SIGNAL
 from stalwart.drive.traffic.step import touching
 
 FAMILIES = {
@@ -36,11 +38,26 @@ def vehicles(world: Worlds) -> np.ndarray:
     return np.asarray(alive & (world.state.kind != Class.PEDESTRIAN))
 
 
-def measure(family: str, traffic: str, seconds: float) -> dict[str, float]:
-    """Drive for so many CPU seconds and count."""
+def astray(world: Worlds) -> np.ndarray:
+    """(W, N) whose middle is neither in its lane nor in the one beside it, on that side, that leads the same way."""
+    s, t = world.state, world.tables
+    side = np.where(s.d_m > 0, t.lane_n[s.lane, LEFT], t.lane_n[s.lane, RIGHT])
+    room = t.lane_f[s.lane, BROAD_M] / 2 + np.where(side >= 0, t.lane_f[side, BROAD_M], 0)
+    return np.asarray(np.abs(s.d_m) > room)
+
+
+def failing(world: Worlds) -> np.ndarray:
+    """(W, N) who has one of the failings that traffic is given on purpose, and who walks."""
+    s = world.state
+    lapses = (s.traits[..., [DISTRACTED, HARD_BRAKES_PER_S, RUNS_RED, WRONG_SIGNAL]] > 0).any(-1)
+    return np.asarray(lapses | (s.kind == Class.PEDESTRIAN))
+
+
+def measure(family: str, traffic: str, km: float, seed: int) -> dict[str, float]:
+    """Drive for so many kilometres and count."""
     spelled, agents, walkers = FAMILIES[family]
     world = make(
-        [spelled.format(k) for k in range(_MAPS)], _WORLDS, agents=agents, walkers=walkers, traffic=traffic, seed=7,
+        [spelled.format(k) for k in range(_MAPS)], _WORLDS, agents=agents, walkers=walkers, traffic=traffic, seed=seed,
         metres_per_pixel=1.0,
     )  # fmt: skip
     # The driver from outside is taken away, so that traffic is by itself.
@@ -49,19 +66,20 @@ def measure(family: str, traffic: str, seconds: float) -> dict[str, float]:
     s.alive[:, 0] = 0
     for _ in range(_WARM):
         world.step(idle)
-    out = {"km": 0.0, "hours": 0.0, "touches": 0.0, "astray": 0.0, "passed": 0.0, "expected": 0.0}
+    out = {"km": 0.0, "hours": 0.0, "touches": 0.0, "blameless": 0.0, "astray": 0.0, "passed": 0.0, "expected": 0.0}
     touch = np.zeros((_WORLDS, agents), np.bool_)
     before, strayed = touch.copy(), touch.copy()
-    begun = time.process_time()
-    while time.process_time() - begun < seconds:
+    while out["km"] < km:
         was, lane, place, kind = vehicles(world), s.lane.copy(), s.s_m.copy(), s.kind.copy()
         world.step(idle)
         drives = vehicles(world) & was & (kind == s.kind)
         out["km"] += float((s.speed_mps * drives).sum()) * world.dt_s / 1000
         out["hours"] += float(drives.sum()) * world.dt_s / 3600
         touching(s.floats, s.ints, touch)
-        out["touches"] += float((touch & ~before & drives).sum())
-        away = drives & (np.abs(s.d_m) > t.lane_f[s.lane, BROAD_M])
+        fresh = touch & ~before & drives
+        out["touches"] += float(fresh.sum())
+        out["blameless"] += float((fresh & ~(touch & failing(world)).any(1, keepdims=True)).sum())
+        away = drives & astray(world)
         out["astray"] += float((away & ~strayed).sum())
         before, strayed = touch.copy(), away
         same = drives & (lane == s.lane)
@@ -74,19 +92,23 @@ def measure(family: str, traffic: str, seconds: float) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--km", type=float, default=1000.0)
+    parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--traffic", nargs="+", default=["timid", "mixed"])
     given = parser.parse_args()
     print(
-        f"{'roads':12} {'traffic':8} {'km':>8} {'touching':>9} {'astray':>7} {'km/h':>6} {'passed':>8} {'expected':>9}"
+        f"{'roads':12} {'traffic':8} {'km':>8} {'touching':>9} {'no failing':>10} {'astray':>7} {'km/h':>6} "
+        f"{'passed':>8} {'expected':>9} {'CPU s':>6}"
     )
     for family in given.families:
         for traffic in given.traffic:
-            out = measure(family, traffic, given.seconds)
+            begun = time.process_time()
+            out = measure(family, traffic, given.km, given.seed)
             print(
-                f"{family:12} {traffic:8} {out['km']:8.0f} {out['touches']:9.0f} {out['astray']:7.0f} "
-                f"{out['km'] / max(out['hours'], 1e-9):6.1f} {out['passed']:8.0f} {out['expected']:9.0f}", flush=True,
+                f"{family:12} {traffic:8} {out['km']:8.0f} {out['touches']:9.0f} {out['blameless']:10.0f} "
+                f"{out['astray']:7.0f} {out['km'] / max(out['hours'], 1e-9):6.1f} {out['passed']:8.0f} "
+                f"{out['expected']:9.0f} {time.process_time() - begun:6.1f}", flush=True,
             )  # fmt: skip
 
 

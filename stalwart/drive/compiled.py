@@ -1,12 +1,16 @@
 """Plain Python functions made into machine code by Numba, with their types kept for the type checker.
 
-Kernels are cached beside their source file. Numba looks at the time of the file that holds a function and not at
-those of what it calls: after an edit to a called kernel, touch its callers' files too.
+Kernels are cached beside their source file. Numba knows a stale one by the file that holds the function; here also by
+the files that this one imports, as called kernels and constants are built into their callers.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -57,12 +61,42 @@ class Inner(CPUDispatcher):
         return entrance(*given)
 
 
+_DRIVE = Path(__file__).parent
+
+
+@functools.cache
+def _text(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@functools.cache
+def _stands_on(path: Path) -> bytes:
+    """Digest of a file and of those of the driving world that it imports, and they, and so on."""
+    seen, todo = {path}, [path]
+    while todo:
+        for name in re.findall(rb"^ *from stalwart\.drive\.([\w.]+) import", _text(todo.pop()), re.MULTILINE):
+            place = _DRIVE.joinpath(*name.decode().split("."))
+            file = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
+            if file not in seen and file.is_file():
+                seen.add(file)
+                todo.append(file)
+    return hashlib.sha256(b"".join(hashlib.sha256(_text(file)).digest() for file in sorted(seen))).digest()
+
+
+def _stamped(made: F, function: Callable[..., Any]) -> F:
+    """A compiled function whose cache is fresh only while all that is built into it is."""
+    cached: Any = getattr(getattr(made, "_cache", None), "_cache_file", None)
+    if cached is not None:
+        cached._source_stamp = _stands_on(Path(function.__code__.co_filename))
+    return made
+
+
 def _inner(function: F, **options: Any) -> F:
     inside: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **options}
     made = numba.njit(cache=True, fastmath=FAST, error_model="numpy", **inside)(function)
     if isinstance(made, CPUDispatcher):  # and no plain function, as under NUMBA_DISABLE_JIT
         made.__class__ = Inner
-    return cast(F, made)
+    return _stamped(cast(F, made), function)
 
 
 def kernel(function: F) -> F:
@@ -72,7 +106,8 @@ def kernel(function: F) -> F:
 
 def free_kernel(function: F) -> F:
     """A kernel for Python to call, which lets go of Python's lock, so that threads run it side by side."""
-    return cast(F, numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")(function))
+    made = numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")(function)
+    return _stamped(cast(F, made), function)
 
 
 def leaf(function: F) -> F:

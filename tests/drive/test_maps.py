@@ -13,6 +13,7 @@ from stalwart.core import catalog
 from stalwart.core.errors import InputError, SpellingError
 from stalwart.drive.geometry.curves import wrap
 from stalwart.drive.geometry.lanes import Box, Control, RoadMap, Turn, Use
+from stalwart.drive.geometry.tables import LEADING, PARTED, tables_of
 from stalwart.drive.scene import Class
 
 MAPS = [
@@ -98,6 +99,29 @@ def test_conflicts_are_where_lanes_come_near_and_one_gives_way(spelled: str) -> 
             follow = b in roads.lanes[a].successors or a in roads.lanes[b].successors
             if least < 2.5 and not part and not follow:
                 assert (a, b) in pairs
+
+
+@pytest.mark.parametrize("spelled", [name for name in MAPS if name.startswith(("crossroads", "town"))])
+def test_it_is_known_how_far_lanes_from_one_stay_near_each_other(spelled: str) -> None:
+    lanes = built(spelled).lanes
+    tables, _ = tables_of([built(spelled)])
+    pairs = 0
+    for parent, lane in enumerate(lanes):
+        for a in lane.successors:
+            if tables.lane_n[a, LEADING] != parent:
+                continue
+            mine = lanes[a].line.poses(np.linspace(0, lanes[a].line.length_m, 300))[:, :2]
+            for column, b in enumerate(lane.successors):
+                length, upto = lanes[b].line.length_m, float(tables.lane_f[a, PARTED + column])
+                if a == b:
+                    assert upto == 0
+                    continue
+                pairs += 1
+                s = np.linspace(0, length, 300)
+                away = np.hypot(*(lanes[b].line.poses(s)[:, None, :2] - mine).transpose(2, 0, 1)).min(1)
+                assert (away[s > upto + 0.3] > 2.4).all()
+                assert np.interp(upto, s, away) < 2.6
+    assert pairs >= 8
 
 
 @pytest.mark.parametrize("spelled", MAPS)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -17,11 +18,14 @@ from hypothesis import strategies as st
 
 from stalwart.core import catalog
 from stalwart.core.errors import InputError
+from stalwart.drive import compiled
 from stalwart.drive.chance import world_keys
 from stalwart.drive.geometry.curves import CentreLine, Pose, arc
-from stalwart.drive.geometry.lanes import Control, Lane, RoadMap
-from stalwart.drive.geometry.tables import CONTROL, JUNCTION, SIGNAL, tables_of
+from stalwart.drive.geometry.lanes import Control, Lane, RoadMap, Turn
+from stalwart.drive.geometry.tables import CONTROL, JUNCTION, LEADING, PARTED, SIGNAL, tables_of
 from stalwart.drive.scene import Class
+from stalwart.drive.sensors.camera import see
+from stalwart.drive.traffic.around import hang, leader
 from stalwart.drive.traffic.drivers import POPULATIONS, Population, population_of
 from stalwart.drive.traffic.following import change_pays, equilibrium_gap, idm
 from stalwart.drive.traffic.step import advance, clock, start, touching
@@ -173,15 +177,15 @@ print(json.dumps([state.floats.tolist(), state.ints.tolist()]))
 
 def test_compiled_kernels_do_what_the_same_functions_do_in_plain_python() -> None:
     run = Run(built("crossroads(seed=3)"), 1, 9, 2, "mixed")
-    compiled = run.step(12)
+    fast = run.step(12)
     said = subprocess.run(
         [sys.executable, "-c", PLAIN, os.path.dirname(__file__)],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True, capture_output=True, text=True,
     )  # fmt: skip
     floats, ints = json.loads(said.stdout.splitlines()[-1])
-    np.testing.assert_array_equal(np.array(ints), compiled.ints)
-    np.testing.assert_allclose(np.array(floats), compiled.floats, atol=5e-3)
-    assert compiled.alive.sum() > 6
+    np.testing.assert_array_equal(np.array(ints), fast.ints)
+    np.testing.assert_allclose(np.array(floats), fast.floats, atol=5e-3)
+    assert fast.alive.sum() > 6
 
 
 @pytest.mark.parametrize(
@@ -220,6 +224,58 @@ def test_timid_traffic_keeps_off_each_other_stays_on_the_road_and_stops_at_red(
             on = raster[int((p.y_m - bottom) / 0.25), int((p.x_m - left) / 0.25)]
             assert on not in (Class.TERRAIN, Class.SIDEWALK, Class.PLOT)
     assert driven > 40 * agents  # they do drive
+
+
+def test_who_turns_off_waits_behind_who_stands_where_the_ways_are_not_yet_apart() -> None:
+    """At a wide junction one stands in the turn to the left, and another turns right from the same lane."""
+    roads = built("town(seed=1, blocks=2)")
+    run = Run(roads, 1, 3)
+    s, t = run.state, run.tables
+    ways = [
+        (parent, left, right)
+        for parent, lane in enumerate(roads.lanes)
+        for left in lane.successors
+        for right in lane.successors
+        if roads.lanes[left].turn == Turn.LEFT and roads.lanes[right].turn == Turn.RIGHT
+        and t.lane_n[right, LEADING] == parent
+    ]  # fmt: skip
+    assert ways
+    for parent, left, right in ways:
+        upto = float(t.lane_f[right, PARTED + roads.lanes[parent].successors.index(left)])
+        s.alive[:] = 0
+        for a, (lane, at) in enumerate([(left, upto + 2.2), (parent, roads.lanes[parent].line.length_m - 12.0)], 1):
+            x, y, yaw, _ = roads.lanes[lane].line.poses(at)[0]
+            s.x_m[0, a], s.y_m[0, a], s.yaw_rad[0, a], s.s_m[0, a], s.d_m[0, a] = x, y, yaw, at, 0.0
+            s.kind[0, a], s.length_m[0, a], s.width_m[0, a], s.alive[0, a] = Class.CAR, 4.7, 1.9, 1
+            s.speed_mps[0, a], s.accel_mps2[0, a], s.steer_rad[0, a], s.target_d_m[0, a] = 0.0, 0.0, 0.0, 0.0
+            s.lane[0, a], s.waited_s[0, a] = lane, 0.0
+        s.next_lane[0, 1], s.after_lane[0, 1], s.shown_lane[0, 1] = roads.lanes[left].successors[0], -1, -1
+        s.next_lane[0, 2] = s.shown_lane[0, 2] = right
+        s.after_lane[0, 2] = roads.lanes[right].successors[0]
+        head = np.full(len(roads.lanes), -1, np.int32)
+        link = np.full(3, -1, np.int32)
+        hang(s.floats[0], s.ints[0], 0, head, link)
+        asked = (2, parent, s.s_m[0, 2], right, s.after_lane[0, 2], F(100.0), 0, head, link)
+        gap, speed, who = leader(t, s.floats[0], s.ints[0], *asked)
+        front = float(s.s_m[0, 2]) + 2.35
+        assert (who, speed) == (1, 0.0)
+        assert gap == pytest.approx(roads.lanes[parent].line.length_m - front + upto - 0.15, abs=1e-3)
+        s.s_m[0, 1] += 0.3  # its tail is out of the way
+        assert leader(t, s.floats[0], s.ints[0], *asked)[2] == -1
+
+
+def test_a_kernel_is_stale_when_what_is_built_into_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, camera = Path(advance.__code__.co_filename), Path(see.__code__.co_filename)
+    changed = Path(hang.py_func.__code__.co_filename if hasattr(hang, "py_func") else hang.__code__.co_filename)
+
+    def digests() -> list[bytes]:
+        return [compiled._stands_on.__wrapped__(file) for file in (step, camera)]
+
+    before, text = digests(), compiled._text
+    monkeypatch.setattr(compiled, "_text", lambda path: text(path) + (b"#" if path == changed else b""))
+    after = digests()
+    assert after[0] != before[0]
+    assert after[1] == before[1]
 
 
 def test_people_walk_over_crossings_and_jaywalkers_over_the_road() -> None:

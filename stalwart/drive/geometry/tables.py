@@ -23,6 +23,7 @@ MOST_LINKS = 6
 CAP = 5
 """The samples' column of speeds."""
 _SAMPLE_M, _SHORTEST_SPAWN_M, _LOW_M = 1.0, 12.0, 1.8
+_APART_M, _FINE_M = 2.5, 0.25
 _ZERO, _LEAST, _HALF, _ONE, _SIX = single(0.0), single(0.3), single(0.5), single(1.0), single(6.0)
 _CURVE_MPS2 = 2.0
 """Drivers take bends at this lateral acceleration."""
@@ -37,7 +38,8 @@ class Tables(NamedTuple):
     """
 
     lane_f: Floats
-    """(L, 4) step between samples, length, width [m], speed limit [m/s]."""
+    """(L, 10) step between samples, length, width [m], speed limit [m/s]; from `PARTED` on, for each lane that follows
+    its first predecessor too, how far along there a body is out of the way [m]."""
     lane_n: Ints
     """(L, 23) see the columns' names below."""
     samples: Floats
@@ -64,7 +66,7 @@ class Places(NamedTuple):
     """(B, 5) x, y, yaw, length, width of what stands; only what is low enough to hit."""
 
 
-STEP_M, LANE_M, BROAD_M, LIMIT_MPS = range(4)
+STEP_M, LANE_M, BROAD_M, LIMIT_MPS, PARTED = range(5)
 FIRST, LAST, USE, LEFT, RIGHT, JUNCTION, CONTROL, SIGNAL, ENDS, CONFLICTS, CONFLICTS_END, FOLLOWING = range(12)
 LEADING = FOLLOWING + MOST_LINKS
 """Columns of `lane_n`: first and last sample; `ENDS`: 1 where the lane stops while one beside it goes on, so that it
@@ -125,8 +127,8 @@ def tables_of(maps: Sequence[RoadMap]) -> tuple[Tables, Places]:
     )  # fmt: skip
     tables = Tables(
         lane_f=np.array(
-            [(a.line.length_m / (len(s) - 1), a.line.length_m, a.width_m, a.limit_mps)
-             for a, s in zip(lanes, samples, strict=True)], np.float32,
+            [(a.line.length_m / (len(s) - 1), a.line.length_m, a.width_m, a.limit_mps, *parted)
+             for a, s, parted in zip(lanes, samples, _parted(samples, links, before), strict=True)], np.float32,
         ),
         lane_n=np.column_stack([*(np.asarray(c, np.int32) for c in columns), _padded(links), _padded(before)]),
         samples=np.concatenate(samples).astype(np.float32),
@@ -142,6 +144,26 @@ def _samples(lane: Lane) -> Floats:
     poses = lane.line.poses(np.linspace(0, length, max(math.ceil(length / _SAMPLE_M), 1) + 1))
     cap = np.minimum(lane.limit_mps, np.sqrt(_CURVE_MPS2 / np.maximum(np.abs(poses[:, 3]), 1e-6)))
     return np.stack([poses[:, 0], poses[:, 1], np.cos(poses[:, 2]), np.sin(poses[:, 2]), poses[:, 3], cap], 1)
+
+
+def _parted(samples: list[Floats], links: list[list[int]], before: list[list[int]]) -> list[list[float]]:
+    """For each lane and each of those that follow its first predecessor: how far along the other comes the last point
+    that is nearer than `_APART_M` to the lane; 0 for itself and where there is no other.
+    """
+    out = [[0.0] * MOST_LINKS for _ in samples]
+    for parent, siblings in enumerate(links):
+        points = {}
+        for k in siblings if len(siblings) > 1 else ():
+            x, y = samples[k][:, 0], samples[k][:, 1]
+            s = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+            fine = np.linspace(0, s[-1], max(math.ceil(s[-1] / _FINE_M), 1) + 1)
+            points[k] = fine, np.interp(fine, s, x) + 1j * np.interp(fine, s, y)
+        for k in points:
+            for column, other in enumerate(siblings[:MOST_LINKS]):
+                if other != k and before[k][0] == parent:
+                    near = (np.abs(points[other][1][:, None] - points[k][1]) < _APART_M).any(1)
+                    out[k][column] = float(points[other][0][np.flatnonzero(near)[-1]])
+    return out
 
 
 def _cap_ahead(samples: list[Floats], links: list[list[int]]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.drive.compiled import Whole, part, single
-from stalwart.drive.geometry.tables import ENDS, FOLLOWING, JUNCTION, LANE_M, LEADING, MOST_LINKS, Tables
+from stalwart.drive.geometry.tables import ENDS, FOLLOWING, JUNCTION, LANE_M, LEADING, MOST_LINKS, PARTED, Tables
 from stalwart.drive.scene import Class
 from stalwart.drive.world.state import (
     ALIVE,
@@ -33,8 +33,8 @@ FAR = single(1e6)
 NOWHERE: Whole = np.int32(-1)
 """No lane. A plain -1 would be a type of its own, for which a kernel is compiled once more."""
 _ZERO, _HALF, _ONE, _TWO, _SIXTH = single(0.0), single(0.5), single(1.0), single(2.0), single(1 / 6)
-_LONGEST_M, _DIVERGED_M, _ONCOMING, _END_SHARE = single(7.0), single(6.5), single(-0.3), single(0.3)
-_SQUEEZE_S, _NARROWEST, _KEEPS_M, _TIGHT_M = single(40.0), single(0.6), single(0.7), single(0.2)
+_LONGEST_M, _ONCOMING, _END_SHARE = single(7.0), single(-0.3), single(0.3)
+_SQUEEZE_S, _LEAST_MARGIN_M, _KEEPS_M, _TIGHT_M = single(25.0), single(0.1), single(0.7), single(0.2)
 _MARGIN_M, _NARROWING, _NEAR_M, _LEAST_MPS = single(0.3), single(0.02), single(4.0), single(1.0)
 _WALKER = int(Class.PEDESTRIAN)
 Links = NDArray[np.int32]
@@ -80,9 +80,10 @@ def leader(
                 if beside < 0:
                     break
                 j = head[beside - base] if beside != here else -1
+                parted = t.lane_f[here, PARTED + m]
                 while j >= 0:
                     rear = f[S_M, j] - _HALF * f[LENGTH_M, j]
-                    ahead = j != a and rear < _DIVERGED_M and (step > 0 or f[S_M, j] > s)
+                    ahead = j != a and rear < parted and (step > 0 or f[S_M, j] > s)
                     if ahead and offset + rear < nearest:
                         nearest, found = offset + rear, j
                     j = link[j]
@@ -141,8 +142,8 @@ def body_ahead(
     x, y, c, s = f[X_M, a], f[Y_M, a], cosine[a], sine[a]
     v, half, wide = f[SPEED_MPS, a], _HALF * f[LENGTH_M, a], _HALF * f[WIDTH_M, a]
     reach = half + _NEAR_M + v * (_HALF + v * _HALF * _HALF * _HALF)
-    # Who has stood for long squeezes past.
-    ease = max(_ONE - f[WAITED_S, a] / _SQUEEZE_S, _NARROWEST)
+    # Who has stood for long squeezes past, as near as a hand's breadth.
+    ease = max(_ONE - f[WAITED_S, a] / _SQUEEZE_S, _ZERO)
     far = (reach + _LONGEST_M) * (reach + _LONGEST_M)
     nearest, speed = FAR, _ZERO
     walks = n[KIND, a] == _WALKER
@@ -167,8 +168,9 @@ def body_ahead(
             continue
         length = f[LENGTH_M, j] if along > _ONCOMING else _END_SHARE * f[LENGTH_M, j]
         broad = _HALF * (length * abs(across) + f[WIDTH_M, j] * abs(along))
-        margin = -_TIGHT_M if keeps else _MARGIN_M - _NARROWING * ahead
-        clear = (wide + broad + margin) * ease
+        margin = _MARGIN_M - _NARROWING * ahead
+        margin = -_TIGHT_M if keeps else min(margin, max(margin * ease, _LEAST_MARGIN_M))
+        clear = wide + broad + margin
         inside = abs(left) < clear
         if on_foot and not inside:
             later = left + f[SPEED_MPS, j] * across * min(ahead / max(v, _LEAST_MPS), _TWO)

@@ -76,7 +76,7 @@ _STEEPEST, _STEEPEST_WALKER = single(0.5), single(1.45)
 _CYCLIST_MPS, _WALK_MPS = single(5.5), single(1.6)
 _STANDS_MPS, _AT_LINE_M, _SUDDEN_MPS2, _SIXTH = single(0.3), single(7.0), single(-6.0), single(0.6)
 _SETTLED_M, _CLEAR_M, _BEND_M, _END_M = single(0.6), single(0.5), single(30.0), single(120.0)
-_EASE_MPS2 = single(1.1)
+_EASE_MPS2, _SWING_M, _OVER_S = single(1.1), single(4.0), single(4.0)
 _FORCED, _FORCED_BRAKE = single(-20.0), single(5.0)
 _NEXT_SALT: Whole = np.int64(42)
 AFTER_SALT: Whole = np.int64(43)
@@ -220,7 +220,9 @@ def change_lanes(
         traits[a, GAP_M],
     )
     reach = _END_M
-    gap, ahead, _ = leader(t, f, n, a, lane, s, n[NEXT_LANE, a], n[AFTER_LANE, a], reach, base, head, link)
+    gap, ahead, who = leader(t, f, n, a, lane, s, n[NEXT_LANE, a], n[AFTER_LANE, a], reach, base, head, link)
+    if who >= 0 and gap < _SWING_M:  # there is no room to turn out past it
+        return
     now = idm(speed, desired, gap, ahead, headway, accel, brake, standing)
     behind, old = follower(t, f, n, a, lane, s, base, head, link)
     old_now, old_then = _ZERO, _ZERO
@@ -233,6 +235,9 @@ def change_lanes(
             continue
         there = s * t.lane_f[other, LANE_M] / t.lane_f[lane, LANE_M]
         then = t.lane_n[other, FOLLOWING + 0]
+        back = RIGHT if side == 0 else LEFT
+        if not must and togo < speed * _OVER_S and (then < 0 or t.lane_n[then, back] < 0):
+            continue  # the lanes part before it would be over
         room, faster, _ = leader(t, f, n, a, other, there, then, NOWHERE, reach, base, head, link)
         rear, new = follower(t, f, n, a, other, there, base, head, link)
         if room < _CLEAR_M or rear < _CLEAR_M:
@@ -252,6 +257,10 @@ def change_lanes(
             n[LANE, a], f[S_M, a] = other, there
             f[D_M, a] += -shift if side == 0 else shift
             plan(t, f, n, z, traits, a)
+            if togo < speed * _OVER_S and then >= 0:  # too late to turn off too
+                n[NEXT_LANE, a] = then
+                n[AFTER_LANE, a] = choose_next(t, f, n, z, a, then, AFTER_SALT)
+                show(t, f, n, z, traits, a)
             return
 
 
