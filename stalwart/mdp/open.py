@@ -10,6 +10,7 @@ from gymnasium.vector import VectorEnv
 
 from stalwart.core import catalog
 from stalwart.core.errors import InputError, nearest
+from stalwart.mdp import arcade
 from stalwart.mdp.side import SideBySide
 
 ENDLESS = 1000
@@ -34,6 +35,9 @@ def open_single(name: str, *, render: bool = False) -> gymnasium.Env[Any, Any]:
     """
     try:
         picture = "rgb_array" if render else None
+        if arcade.is_arcade(name):
+            arcade.register(name)
+            return arcade.play(name, picture)
         endless = gymnasium.spec(name).max_episode_steps is None
         limit = ENDLESS if endless else None
         return gymnasium.make(name, max_episode_steps=limit, render_mode=picture, disable_env_checker=True)

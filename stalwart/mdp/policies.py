@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from stalwart.core.errors import InputError
 from stalwart.mdp.spaces import Kind
 
+_Layer = TypeVar("_Layer", nn.Linear, nn.Conv2d)
 _ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 _LEAST_STD, _MOST_STD = -5.0, 2.0
 """Range of the logarithm of a squashed policy's deviation."""
@@ -60,15 +62,15 @@ class Policy(nn.Module):
     def __init__(
         self, inputs: int, outputs: int, kind: Kind, widths: Sequence[int], *, activation: str = "tanh",
         states: bool = False, normalise: bool = False, gru: int = 0, duelling: bool = False,
-        low: Sequence[float] = (), high: Sequence[float] = (),
+        pixels: Sequence[int] = (), low: Sequence[float] = (), high: Sequence[float] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self.inputs, self.outputs, self.kind, self.states, self.gru = inputs, outputs, kind, states, gru
         if kind == "squashed" and not low:
             raise InputError("a squashed policy needs the actions' bounds: low and high.")
         self.norm = Normaliser(inputs) if normalise else None
-        layers: list[nn.Module] = []
-        width = inputs
+        self.pixels = tuple(pixels)
+        layers, width = _seeing(self.pixels) if pixels else ([], inputs)
         for wide in widths:
             layers += [_orthogonal(nn.Linear(width, wide), math.sqrt(2.0)), _ACTIVATIONS[activation]()]
             width = wide
@@ -85,10 +87,12 @@ class Policy(nn.Module):
         self.bounded = bounded
 
     def prepare(self, observations: Tensor) -> Tensor:
-        """Numbers for the first layer: states one-hot, vectors normalised."""
+        """Numbers for the first layer: states one-hot, vectors normalised, bytes of pictures from 0 to 1."""
         if self.states:
             return F.one_hot(observations.long(), self.inputs).to(torch.float32)
         observations = observations.to(torch.float32)
+        if self.pixels:
+            return observations / 255
         return observations if self.norm is None else self.norm(observations)
 
     def outputs_of(self, prepared: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -175,9 +179,38 @@ def gumbel(shape: Sequence[int], rng: torch.Generator | None, device: torch.devi
     return -torch.log(-torch.log(uniform)).to(device)
 
 
-def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
+class _Picture(nn.Module):
+    """(N, channels, height, width) of rows; the shortest side holds the channels."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape, self.last = shape, shape[2] < shape[0]
+
+    def forward(self, rows: Tensor) -> Tensor:
+        shown = rows.reshape(len(rows), *self.shape)
+        return shown.movedim(-1, -3) if self.last else shown
+
+
+def _seeing(shape: tuple[int, ...]) -> tuple[list[nn.Module], int]:
+    """The convolutions of Mnih et al. (Nature 2015), Methods, and how many numbers they make of a picture.
+
+    Raises:
+        InputError: a picture that is too small for them.
+    """
+    if len(shape) != 3 or sorted(shape)[1] < 36:
+        raise InputError(f"pictures must have three sides, two of them of at least 36 pixels. Got {shape}.")
+    sides, channels = sorted(shape)[1:], min(shape)
+    layers: list[nn.Module] = [_Picture(shape)]
+    for wide, size, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+        layers += [_orthogonal(nn.Conv2d(channels, wide, size, stride), math.sqrt(2.0)), nn.ReLU()]
+        sides, channels = [(side - size) // stride + 1 for side in sides], wide
+    return [*layers, nn.Flatten()], channels * sides[0] * sides[1]
+
+
+def _orthogonal(layer: _Layer, gain: float) -> _Layer:
     """Orthogonal weights (Saxe et al. 2014) and biases of 0, as PPO's results were found to want them."""
     if layer.weight.device.type != "meta":
         nn.init.orthogonal_(layer.weight, gain)
-        nn.init.zeros_(layer.bias)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     return layer

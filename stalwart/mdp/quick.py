@@ -24,7 +24,7 @@ def heads_of(policy: Policy, worlds: int) -> Heads:
     It reads the weights where they lie, so it follows training; ask anew after moving the policy elsewhere.
     """
     device = policy.head.weight.device
-    if worlds > MOST or policy.cell is not None or device.type != "cpu":
+    if worlds > MOST or policy.cell is not None or policy.pixels or device.type != "cpu":
 
         def through(seen: NDArray[Any]) -> NDArray[np.float32]:
             with torch.inference_mode():

@@ -45,9 +45,7 @@ class Replay:
     def __init__(self, capacity: int, worlds: int, spaces: Spaces, steps: int = 1, alpha: float = 0.0) -> None:
         self.rows, self.worlds, self.steps, self.alpha = max(capacity // worlds, steps + 2), worlds, steps, alpha
         shape = (self.rows, worlds)
-        self.seen: NDArray[Any] = (
-            np.zeros(shape, np.int64) if spaces.states else np.zeros((*shape, spaces.inputs), np.float32)
-        )
+        self.seen: NDArray[Any] = np.zeros(shape if spaces.states else (*shape, spaces.inputs), spaces.kept)
         self.action: NDArray[Any] = (
             np.zeros(shape, np.int64) if spaces.actions else np.zeros((*shape, spaces.dims), np.float32)
         )

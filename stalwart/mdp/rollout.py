@@ -19,7 +19,7 @@ class Rollout:
     """T steps of N worlds. Each field's row t belongs to step t; `seen` and `memory` have a last row more."""
 
     seen: NDArray[Any]
-    """(T + 1, N, inputs) float32, or (T + 1, N) int64 of states."""
+    """(T + 1, N, inputs) float32 or, of pictures, uint8; or (T + 1, N) int64 of states."""
     raw: NDArray[Any]
     """(T, N) int64 or (T, N, dims) float32: actions as the policy drew them."""
     memory: Floats
@@ -36,7 +36,7 @@ class Rollout:
         seen = (steps + 1, worlds) if spaces.states else (steps + 1, worlds, spaces.inputs)
         raw = (steps, worlds) if spaces.actions else (steps, worlds, spaces.dims)
         return cls(
-            np.zeros(seen, np.int64 if spaces.states else np.float32),
+            np.zeros(seen, spaces.kept),
             np.zeros(raw, np.int64 if spaces.actions else np.float32),
             np.zeros((steps + 1, worlds, gru), np.float32),
             np.zeros((steps, worlds), np.float32),

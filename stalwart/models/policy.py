@@ -13,7 +13,8 @@ from stalwart.mdp.policies import Policy
 
 @component
 class policy:
-    """Fully connected layers from observations to actions, with a memory (GRU) if wished. Learners spell it themselves.
+    """Fully connected layers from observations to actions, with a memory (GRU) if wished; before them convolutions
+    where pictures are seen. Learners spell it themselves.
 
     Not a classifier of images: it takes (N, inputs) numbers, or (N,) numbers of states.
     """
@@ -36,6 +37,8 @@ class policy:
     """Numbers of memory; 0: none."""
     duelling: bool = False
     """Values are a state's value and the actions' advantages."""
+    pixels: tuple[Annotated[int, at_least(1)], ...] = ()
+    """Shape of a picture of bytes, which convolutions see before the hidden layers; empty: numbers are seen."""
     low: tuple[float, ...] = ()
     """Least of each number of an action."""
     high: tuple[float, ...] = ()
@@ -44,7 +47,8 @@ class policy:
     def build(self, signature: Signature) -> nn.Module:
         return Policy(
             self.inputs, self.outputs, self.kind, self.widths, activation=self.activation, states=self.states,
-            normalise=self.normalise, gru=self.gru, duelling=self.duelling, low=self.low, high=self.high,
+            normalise=self.normalise, gru=self.gru, duelling=self.duelling, pixels=self.pixels,
+            low=self.low, high=self.high,
         )  # fmt: skip
 
     def prepare(self, model: nn.Module, images: Tensor) -> None:

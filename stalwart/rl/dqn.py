@@ -69,6 +69,8 @@ class dqn:
     """Part of the training in which it falls."""
     most_gradient: Annotated[float, above(0)] = 10.0
     """The gradient's norm at most."""
+    signs: bool = False
+    """Rewards are learned from by their sign alone, as Mnih et al. do with games; returns are told as they are."""
     widths: tuple[Annotated[int, at_least(1)], ...] = (64, 64)
     """Hidden layers."""
     normalise: bool = False
@@ -113,7 +115,7 @@ class _Student:
             if not astray.all():
                 action = np.where(astray, action, heads(seen).argmax(-1))
             after, reward, terminated, truncated, _ = worlds.step(action)
-            replay.add(seen, action, reward, terminated, truncated, ~fresh)
+            replay.add(seen, action, np.sign(reward) if how.signs else reward, terminated, truncated, ~fresh)
             seen, fresh = flat(after), terminated | truncated
             tally.add(reward, fresh)
             if number % how.every == 0 and len(replay) >= max(how.after, how.batch):

@@ -88,13 +88,15 @@ def log_density(policy: Policy, out: Tensor, raw: Tensor) -> tuple[Tensor, Tenso
 class _Student:
     def __init__(self, how: ppo, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> None:
         self.how, self.spaces, self.device = how, spaces, device
+        if how.gru and spaces.pixels:
+            raise InputError(f"ppo: a memory (gru={how.gru}) goes with vectors; pictures are stacked in its place.")
         kind: Any = "logits" if spaces.actions else "gaussian"
         self.architecture = spaces.policy(kind, how.widths, normalise=how.normalise, gru=how.gru)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, "ppo"))
             outputs = spaces.actions or spaces.dims
             self.policy: Policy = catalog.make(self.architecture, "models").build(Signature(outputs, 1, (1, 1)))
-            self.critic = Policy(spaces.inputs + how.gru, 1, "values", how.widths)
+            self.critic = Policy(spaces.inputs + how.gru, 1, "values", how.widths, pixels=spaces.pixels)
         self.policy, self.critic = self.policy.to(device), self.critic.to(device)
         self.flat = Flat([*self.policy.parameters(), *self.critic.parameters()], how.lr, eps=1e-5)
         self.out = Rollout.empty(how.horizon, worlds, spaces, how.gru)

@@ -56,6 +56,8 @@ class sac:
     """Observations by their running mean and deviation, kept with the policy."""
 
     def begin(self, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> _Student:
+        if spaces.pixels:
+            raise InputError("sac needs observations that are vectors; for pictures there are ppo and dqn.")
         if spaces.actions or not spaces.low:
             raise InputError("sac needs actions that are vectors with bounds; for discrete ones there are ppo and dqn.")
         return _Student(self, spaces, worlds, seed, device)
