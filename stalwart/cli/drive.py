@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -179,6 +180,33 @@ def watch(
                 break
             time.sleep(max(0.0, begun + told - time.monotonic()))
     console().print("stopped")
+
+
+@app.command(
+    "train",
+    epilog="Examples:\n\nstalwart drive train --out runs/student\n\n"
+    "stalwart drive train --out runs/student --steps 500000 --chapters 20 --resume",
+)
+def train(
+    out: Annotated[Path, typer.Option("--out", help="The run folder.", show_default=False)],
+    model: Annotated[str, typer.Option("--model", help="A driver, as `stalwart list models` spells it.")] = "driver()",
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Over all worlds; each is learned from once.")] = 36_000,
+    worlds: Annotated[int, typer.Option("--worlds", min=1, help="Of each family of roads, side by side.")] = 6,
+    chapters: Annotated[int, typer.Option("--chapters", min=1, help="Parts; each has maps of its own.")] = 4,
+    family: Annotated[list[str] | None, typer.Option("--family", help="Of roads; may be repeated.")] = None,
+    lr: Annotated[float, typer.Option("--lr", help="Greatest learning rate.")] = 2e-3,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "cpu",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with this run.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Teach a driver to see and to drive through camera and LiDAR, by the rule-based expert."""
+    from stalwart.run.drive_train import Teaching, drive_train
+
+    how = Teaching(steps=steps, worlds=worlds, chapters=chapters, lr=lr, seed=seed, device=device)
+    how = replace(how, families=tuple(family)) if family else how
+    play(iter(drive_train(model, settings=how, out=out, resume=resume)), as_json=as_json, quiet=quiet)
 
 
 @app.command("bench", epilog="Examples:\n\nstalwart drive bench\n\nstalwart drive bench --worlds 1024 --json")

@@ -1,0 +1,119 @@
+"""A driver is taught, kept, resumed to the same bits, and drives."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import stalwart
+from stalwart.core import catalog
+from stalwart.core.contracts import Signature
+from stalwart.core.errors import InputError, RunError
+from stalwart.drive.lessons import Lessons
+from stalwart.drive.sensing import Rig, SensorDriver
+from stalwart.drive.simulation import make
+from stalwart.run._imitation import losses
+from stalwart.run.drive_train import Teaching, drive_train
+
+SMALL = Teaching(steps=48, worlds=2, chapters=2, families=("rural", "crossroads"))
+MODEL = "driver(height=32, width=48, channels=4, azimuths=64, features=8, memory=2)"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("drive") / "run"
+    events = list(drive_train(MODEL, settings=SMALL, out=out))
+    assert [event.kind for event in events if event.kind in ("start", "epoch", "result")] == [
+        "start", "epoch", "epoch", "result",
+    ]  # fmt: skip
+    last = [event.values for event in events if event.kind == "progress"][-1]
+    assert last["done"] == last["total"] == 48
+    return out
+
+
+def test_what_was_taught_is_an_ordinary_checkpoint_that_drives(run: Path) -> None:
+    policy = stalwart.load(run)
+    world = make("rural(seed=1, length_m=400)", worlds=2, agents=4, walkers=0)
+    driver = SensorDriver(world, policy)  # type: ignore[arg-type]
+    for _ in range(3):
+        world.step(driver())
+    assert driver.memory is not None
+    assert driver.memory.abs().sum() > 0
+
+
+def test_a_run_that_was_killed_ends_at_the_same_weights(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    events = drive_train(MODEL, settings=SMALL, out=out)
+    for event in events:
+        if event.kind == "progress" and event.values["done"] > 24:
+            break  # in the second chapter
+    events.close()  # type: ignore[attr-defined]
+    list(drive_train(MODEL, settings=SMALL, out=out, resume=True))
+    one, other = stalwart.load(run).state_dict(), stalwart.load(out).state_dict()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_run_is_not_resumed_otherwise(run: Path) -> None:
+    with pytest.raises(RunError, match="was begun with settings"):
+        list(drive_train(MODEL, settings=replace(SMALL, seed=1), out=run, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"families": ("moon",)}, "families"),
+        ({"families": ()}, "families"),
+        ({"lr": 2.0}, "lr"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        next(iter(drive_train(MODEL, settings=replace(SMALL, **wrong))))  # type: ignore[arg-type]
+
+
+def test_a_model_that_does_not_drive_is_refused() -> None:
+    with pytest.raises(InputError, match="needs a model that drives"):
+        next(iter(drive_train("convnet()", settings=SMALL)))
+
+
+def test_the_loss_falls_on_lessons_that_repeat() -> None:
+    """A few moments learned by heart: the parts that a picture or a scan must be read for get smaller."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = catalog.make(MODEL, "models").build(Signature(6, 3, (32, 48), "driving"))
+    lessons = Lessons(net.rig, 6, 3, families=("crossroads",))
+    lesson = [lessons.sense()]
+    for _ in range(20):
+        lessons.step(lesson[0][1].controls.numpy())
+    lesson.append(lessons.sense())
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    first: dict[str, float] = {}
+    now: dict[str, float] = {}
+    for _, (sensed, right) in itertools.product(range(40), lesson):
+        acted, _ = net(sensed)
+        parts = losses(acted, right)
+        now = {name: float(part.detach()) for name, part in parts.items()}
+        first = first or now
+        optimizer.zero_grad()
+        torch.stack(list(parts.values())).sum().backward()
+        optimizer.step()
+    assert now["drivable"] < 0.85 * first["drivable"]
+    assert now["route"] < 0.7 * first["route"]
+    assert now["signal"] < 0.5 * first["signal"]
+    assert now["aside"] < 0.5 * first["aside"]
+
+
+def test_lessons_begin_anew_after_a_crash_or_long_off_the_road() -> None:
+    lessons = Lessons(Rig(), 2, 1, families=("rural",), maps=1)
+    full = np.tile(np.array([[3.0, 0.4]], np.float32), (2, 1))
+    over = np.zeros(2, bool)
+    for _ in range(150):
+        over |= lessons.step(full)
+    assert over.all()
