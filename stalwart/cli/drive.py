@@ -32,7 +32,12 @@ Walkers = Annotated[int, typer.Option("--walkers", min=0, help="How many of them
 Traffic = Annotated[str, typer.Option("--traffic", help="mixed, timid, normal or aggressive.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Another seed gives other traffic.")]
 Driver = Annotated[
-    str, typer.Option("--driver", help="lane, brake, expert, or constant(accel_mps2=1.0, steer_rad=0.02).")
+    str,
+    typer.Option(
+        "--driver",
+        help="lane, brake, expert, constant(accel_mps2=1.0, steer_rad=0.02), the run folder of a policy taught to "
+        "drive, or guard('expert').",
+    ),
 ]
 Seconds = Annotated[float, typer.Option("--seconds", help="How long, in the world's own time.")]
 Show = Annotated[int, typer.Option("--show", min=0, help="Which world is shown.")]

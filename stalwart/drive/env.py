@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from stalwart.core.errors import InputError
 from stalwart.drive.geometry.lanes import RoadMap, expect_choice
@@ -169,6 +171,33 @@ class DriveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]])
         self._ended = ended | cut
         reward = np.where(fresh, 0.0, _reward(outcome, self.world.dt_s))
         return _scaled(vector), reward, ended, cut, dict(_facts(outcome))
+
+
+class Handed:
+    """A policy that was trained in `DriveVectorEnv` with such actions, as a driver for all worlds it is made for."""
+
+    def __init__(self, world: Worlds, policy: nn.Module, actions: Actions) -> None:
+        self.world, self.policy = world, policy.eval()
+        self._hands = _Hands(actions, world.worlds * world.egos)
+        self._memory: Tensor | None = None
+        self._fresh = np.ones(world.worlds, np.bool_)
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        """Forget what was, in the worlds of the mask (W,)."""
+        self._fresh |= mask
+
+    def __call__(self) -> NDArray[np.float32]:
+        """(W, E, 2) controls for `Worlds.step`; always the action thought best."""
+        seen = self.world.observe()
+        vector, fresh = seen.reshape(-1, OBSERVED), np.repeat(self._fresh, self.world.egos)
+        self._hands.reset(fresh, vector)
+        if self._memory is not None:
+            self._memory[torch.from_numpy(fresh)] = 0
+        self._fresh[:] = False
+        with torch.no_grad():
+            act: Any = self.policy.act
+            action, self._memory = act(torch.from_numpy(_scaled(vector)), self._memory)
+        return self._hands.controls(action.numpy(), vector).reshape(*seen.shape[:2], 2)
 
 
 class DriveEnv(gymnasium.Env[NDArray[np.float32], Any]):

@@ -8,11 +8,12 @@ learns from all that was gathered so far.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,10 +31,11 @@ from stalwart.store import checkpoint
 
 @component
 class imitate:
-    """Imitation of a trained policy: DAgger, or behaviour cloning with `dagger=False`."""
+    """Imitation of a trained policy or of a world's adviser: DAgger, or behaviour cloning with `dagger=False`."""
 
-    expert: str
-    """A run or checkpoint of a policy without memory, for the same spaces."""
+    expert: str = ""
+    """A run or checkpoint of a policy without memory, for the same spaces; empty: the world's own adviser, as
+    `journeys` has one."""
     dagger: bool = True
     """The student drives and the expert says what was right; else the expert drives."""
     decay: Annotated[float, between(0, 1)] = 0.5
@@ -54,6 +56,10 @@ class imitate:
     """Observations by their running mean and deviation, kept with the policy."""
 
     def begin(self, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> _Student:
+        expert = self._expert(spaces, device) if self.expert else None
+        return _Student(self, expert, spaces, worlds, seed, device)
+
+    def _expert(self, spaces: Spaces, device: torch.device) -> Policy:
         expert = checkpoint.load(self.expert, str(device))
         outputs = spaces.actions or spaces.dims
         fits = isinstance(expert, Policy) and (expert.inputs, expert.outputs, expert.states) == (
@@ -64,12 +70,12 @@ class imitate:
                 f"imitate: expert must be a policy without memory from {spaces.inputs} to {outputs} numbers. "
                 f"Got {expert.card['model']} in {self.expert}."  # type: ignore[index]
             )
-        return _Student(self, expert, spaces, worlds, seed, device)
+        return expert
 
 
 class _Student:
     def __init__(
-        self, how: imitate, expert: Policy, spaces: Spaces, worlds: int, seed: int, device: torch.device
+        self, how: imitate, expert: Policy | None, spaces: Spaces, worlds: int, seed: int, device: torch.device
     ) -> None:
         self.how, self.expert, self.spaces, self.device = how, expert, spaces, device
         kind: Any = "logits" if spaces.actions else "gaussian"
@@ -86,6 +92,7 @@ class _Student:
 
     def chapter(self, worlds: Any, steps: int, seed: int, begun: float, ended: float) -> Iterator[Event]:
         how, out, count = self.how, self.out, worlds.num_envs
+        advise = self._adviser(worlds)
         random, rng = np.random.default_rng(seed), generator(seed, "imitate")
         collector = Collector(worlds, out, seed % 2**31)
         shape = worlds.single_action_space.shape or ()
@@ -96,7 +103,7 @@ class _Student:
             def draw(t: int, seen: Any, memory: Any, beta: float = beta) -> Any:
                 with torch.inference_mode():
                     known = torch.from_numpy(seen).to(self.device)
-                    right = self.expert.act(known)[0].cpu().numpy()
+                    right = advise(seen)
                     own = right if beta == 1.0 else self.policy.act(known)[0].cpu().numpy()
                 expert = random.random(count) < beta
                 taken = np.where(expert.reshape(-1, *[1] * (right.ndim - 1)), right, own)
@@ -112,6 +119,15 @@ class _Student:
             figures |= collector.tally.figures()
             self.round += 1
             yield Event("progress", {"done": (number + 1) * how.horizon * count, **figures})
+
+    def _adviser(self, worlds: Any) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """From what is seen to the actions that are right, (N,) or (N, dims)."""
+        expert = self.expert
+        if expert is not None:
+            return lambda seen: np.asarray(expert.act(torch.from_numpy(seen).to(self.device))[0].cpu().numpy())
+        if not hasattr(worlds, "advice"):
+            raise InputError("imitate: this world has no adviser of its own. Give a run: imitate('runs/teacher').")
+        return lambda seen: np.asarray(worlds.advice())
 
     def _learn(self, rng: torch.Generator) -> float:
         """Gradients on all that was gathered; the mean loss."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from torch import nn
 
 from stalwart.core.component import above, at_least, component
 from stalwart.core.contracts import Roads
+
+if TYPE_CHECKING:
+    from stalwart.drive.simulation import Worlds
 
 
 @component
@@ -32,3 +37,9 @@ class driving:
             self.roads.build(), count, actions=self.actions, seconds=self.seconds, agents=self.agents,
             walkers=self.walkers, traffic=self.traffic,
         )  # fmt: skip
+
+    def driver(self, world: Worlds, policy: nn.Module) -> Any:
+        """Has a policy that was trained here drive other worlds; see `drive.env.Handed`."""
+        from stalwart.drive.env import Handed
+
+        return Handed(world, policy, self.actions)

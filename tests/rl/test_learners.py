@@ -161,6 +161,7 @@ def test_sacs_losses_by_hand_and_their_gradients() -> None:
         ("dqn(lr=0.005, after=200, target_every=50, widths=(32,))", 3_000, 2),
         ("dqn(lr=0.005, after=200, target_every=50, widths=(32,), duelling=True, steps=3, priority=0.6)", 3_000, 2),
         ("ppo(horizon=32, lr=0.01, epochs=4, entropy=0.01, widths=(16,))", 8_000, 16),
+        ("ppo(horizon=32, lr=0.01, epochs=4, entropy=0.01, widths=(16,), activation='relu', shared=True)", 8_000, 16),
         ("ppo(horizon=32, batch=128, lr=0.01, epochs=2, entropy=0.01, widths=(16,), gru=8)", 6_000, 16),
     ],
 )

@@ -98,6 +98,25 @@ def test_imitation_follows_its_expert(cartpole: Path, tmp_path: Path) -> None:
         assert student["loss"] < 0.6  # of ln 2 = 0.69 for a coin
     with pytest.raises(InputError, match="expert must be a policy"):
         list(learn("Pendulum-v1", f"imitate({str(cartpole)!r})", settings=how))
+    with pytest.raises(InputError, match="no adviser of its own"):
+        list(learn("CartPole-v1", "imitate()", settings=how))
+
+
+def test_ppo_begins_with_a_policy_and_leaves_it_alone_while_only_the_values_learn(
+    cartpole: Path, tmp_path: Path
+) -> None:
+    how = Practice(steps=512, worlds=2, chapters=1, episodes=1)
+    before = stalwart.load(cartpole).state_dict()
+    for first, same in ((4, True), (3, False)):  # of 4 rollouts
+        algo = f"ppo(start={str(cartpole)!r}, horizon=64, values_first={first}, normalise=True)"
+        list(learn("CartPole-v1", algo, settings=how, out=tmp_path / str(first)))
+        after = stalwart.load(tmp_path / str(first)).state_dict()
+        assert all(torch.equal(before[k], after[k]) for k in before if not k.startswith("norm")) == same
+        assert float(after["norm.count"]) > float(before["norm.count"])
+    with pytest.raises(InputError, match="policy of the same shape"):
+        list(learn("CartPole-v1", f"ppo(start={str(cartpole)!r}, widths=(8,))", settings=how))
+    with pytest.raises(InputError, match="shared needs hidden layers"):
+        list(learn("CartPole-v1", "ppo(shared=True, widths=())", settings=how))
 
 
 def test_a_comparison_draws_its_curves_and_goes_on(tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ Flags = NDArray[np.bool_]
 _PROPER_MPS2, _MARGIN, _MARGIN_M = -4.2, 1.05, 1.0
 """RSS's braking while too near, and how much more than its distance is kept."""
 _CROSS_S, _LATEST_S = 2.2, 1.0
-_PATIENCE_S = 1.8
-_STOP_MARGIN_M = 1.5
-_BESIDE_M, _SETTLED_M, _COMMITTED_M = 1.2, 0.8, 2.4
+PATIENCE_S = 1.8
+STOP_MARGIN_M = 1.5
+BESIDE_M, COMMITTED_M, _SETTLED_M = 1.2, 2.4, 0.8
 
 
 class Expert:
@@ -47,9 +47,11 @@ class Expert:
         self.world = world
         self._out = np.zeros((world.worlds, world.egos, len(FORESEEN)), np.float32)
         self._careful = np.zeros((world.state.agents, world.state.traits.shape[2]), np.float32)
-        self._careful[:, ACCEPTED_S] = _PATIENCE_S
+        self._careful[:, ACCEPTED_S] = PATIENCE_S
         self._dt: Any = np.float32(world.dt_s)
         self._moving_over = np.zeros((world.worlds, world.egos), np.bool_)
+        self.waits: Flags = np.zeros((world.worlds, world.egos), np.bool_)
+        """(W, E) who keeps its lane at the last call, though the route goes on in another."""
 
     def reset(self, mask: Flags) -> None:
         """Forget which change of lanes was under way, in the worlds of the mask."""
@@ -63,13 +65,13 @@ class Expert:
         )  # fmt: skip
         seen, ahead, near = world.observe(), self._out.astype(np.float64), along_route(world)
         speed, desired = seen[..., 0].astype(np.float64), desired_mps(seen)
-        waits = self._waits(near, speed, seen[..., 3])
+        self.waits = waits = self._waits(near, speed, seen[..., 3])
         accel = np.minimum(
             idm(speed, desired, ahead[..., LEAD_GAP], ahead[..., LEAD_MPS]),
             idm(speed, desired, np.maximum(ahead[..., NEAR_GAP], 0.1), ahead[..., NEAR_MPS]),
         )
         # IDM stands 2.5 m before what it follows: a stop line may be come nearer to.
-        stop = idm(speed, desired, np.maximum(ahead[..., STOP_WAY] + _STOP_MARGIN_M, 0.1), np.zeros_like(speed))
+        stop = idm(speed, desired, np.maximum(ahead[..., STOP_WAY] + STOP_MARGIN_M, 0.1), np.zeros_like(speed))
         accel = np.minimum(accel, stop)
         gap, theirs = self._in_the_way(near)
         accel = np.minimum(accel, idm(speed, desired, np.maximum(gap, 0.1), theirs))
@@ -80,7 +82,7 @@ class Expert:
         late = (gap / closing < _LATEST_S) | (closing**2 / (2 * np.maximum(gap - 0.5, 0.1)) > 4.5)
         crossed = ahead[..., CROSS_S] < _CROSS_S
         accel = np.where((late | crossed) & (speed > 0.3), HARD_MPS2, accel)
-        return np.stack([accel, self._steer(seen, ahead, waits)], -1).astype(np.float32)
+        return np.stack([accel, steer_along(seen, ahead, waits)], -1).astype(np.float32)
 
     def _in_the_way(self, near: Along) -> tuple[Doubles, Doubles]:
         """(W, E) gap to the next one on the route who is not clear of it by RSS's lateral distance, and its speed."""
@@ -95,7 +97,7 @@ class Expert:
         """(W, E) whether it is beside the lane to be in and nobody has made room there yet."""
         s, egos = self.world.state, self.world.egos
         on = np.take_along_axis(s.route, s.route_at[:, :egos, None].astype(np.int64), -1)[..., 0]
-        beside = (np.abs(route_d) > _BESIDE_M) & (s.lane[:, :egos] != on)
+        beside = (np.abs(route_d) > BESIDE_M) & (s.lane[:, :egos] != on)
         theirs = s.speed_mps[:, None] + 0 * near.ahead_m
         mine = speed[..., None]
         there = self._there(near, route_d)
@@ -104,7 +106,7 @@ class Expert:
         needs = 3.0 + 0.4 * rear + np.maximum(faster, 0.0) ** 2 / (2 * 2.5)
         room = ~(there & (near.clear_m < needs)).any(-1)
         # Once half over it goes on; before that it thinks again.
-        self._moving_over = beside & ((self._moving_over & (np.abs(route_d) < _COMMITTED_M)) | room)
+        self._moving_over = beside & ((self._moving_over & (np.abs(route_d) < COMMITTED_M)) | room)
         return np.asarray(beside & ~self._moving_over)
 
     def _there(self, near: Along, route_d: Doubles) -> Flags:
@@ -122,14 +124,15 @@ class Expert:
         theirs = np.take_along_axis(s.speed_mps[:, None] + 0 * near.ahead_m, who, -1)[..., 0]
         return np.asarray(np.maximum(idm(speed, desired, np.take_along_axis(gaps, who, -1)[..., 0], theirs), -2.0))
 
-    def _steer(self, seen: NDArray[np.float32], ahead: Doubles, waits: Flags) -> Doubles:
-        """(W, E) along the path; while it is beside the lane to be in, in its own or gently over to it."""
-        speed, d = seen[..., 0], seen[..., 3]
-        length = np.maximum(0.9 * speed, 3.0)
-        steepest = np.minimum(0.5, 1.2 / np.maximum(speed, 1.0))
-        off = np.where(waits, ahead[..., LANE_D], d)
-        heading = np.where(waits, ahead[..., LANE_HEADING], seen[..., 4])
-        wanted = np.clip(-off / length, -steepest, steepest)
-        curvature = ahead[..., LANE_CURVATURE] + 2 * (wanted - heading) / length
-        gently: Doubles = np.arctan(curvature * CAR.wheelbase_m)
-        return np.where(waits | (np.abs(d) > _SETTLED_M), gently, pursue(seen))
+
+def steer_along(seen: NDArray[np.float32], ahead: Doubles, waits: Flags) -> Doubles:
+    """(W, E) steering angle along the path; while it is beside the lane to be in, in its own or gently over to it."""
+    speed, d = seen[..., 0], seen[..., 3]
+    length = np.maximum(0.9 * speed, 3.0)
+    steepest = np.minimum(0.5, 1.2 / np.maximum(speed, 1.0))
+    off = np.where(waits, ahead[..., LANE_D], d)
+    heading = np.where(waits, ahead[..., LANE_HEADING], seen[..., 4])
+    wanted = np.clip(-off / length, -steepest, steepest)
+    curvature = ahead[..., LANE_CURVATURE] + 2 * (wanted - heading) / length
+    gently: Doubles = np.arctan(curvature * CAR.wheelbase_m)
+    return np.where(waits | (np.abs(d) > _SETTLED_M), gently, pursue(seen))

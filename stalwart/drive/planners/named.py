@@ -1,9 +1,10 @@
-"""Drivers by their names: the baselines, and one that never moves its hands."""
+"""Drivers by their names: the baselines, one that never moves its hands, and those that were learned."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,9 +14,11 @@ from stalwart.core.errors import SpellingError
 from stalwart.core.spelling import Call, parse
 from stalwart.drive.geometry.lanes import expect_choice
 from stalwart.drive.planners.baselines import Baseline
+from stalwart.drive.planners.guard import Guard
+from stalwart.drive.planners.learned import learned
 from stalwart.drive.simulation import Worlds
 
-NAMES = ("lane", "brake", "expert", "constant")
+NAMES = ("lane", "brake", "expert", "constant", "guard")
 
 
 class Driver(Protocol):
@@ -44,14 +47,23 @@ class Constant:
 
 
 def maker_of(spelled: str) -> Callable[[Worlds], Driver]:
-    """What makes the driver of that name for worlds: 'lane', 'brake' or 'expert' (see `Baseline`), or
-    ``constant(accel_mps2=1.0, steer_rad=0.05)``.
+    """What makes the driver of that name for worlds: 'lane', 'brake' or 'expert' (see `Baseline`),
+    ``constant(accel_mps2=1.0, steer_rad=0.05)``, a run folder or checkpoint of a policy that was trained to drive, or
+    any of these under guard: ``guard('runs/teacher')`` (see `Guard`).
 
     Raises:
         SpellingError: it cannot be read, has other fields, or a value is not a finite number.
         InputError: no such driver; the nearest are named.
+        CheckpointError: a folder without a checkpoint in it, or one that cannot be read.
     """
+    if ("/" in spelled and "(" not in spelled) or (spelled not in NAMES and Path(spelled).is_dir()):
+        return learned(spelled)
     call = parse(spelled)
+    if isinstance(call, Call) and call.name == "guard":
+        if len(call.args) != 1 or call.kwargs or not isinstance(call.args[0], str):
+            raise SpellingError(f"driver guard takes another driver, such as guard('expert'). Got {spelled!r}.")
+        make = maker_of(call.args[0])
+        return lambda world: Guard(world, make(world))
     name = expect_choice("driver", call.name if isinstance(call, Call) else spelled, NAMES)
     assert isinstance(call, Call)
     fields = ("accel_mps2", "steer_rad") if name == "constant" else ()
