@@ -44,7 +44,7 @@ from stalwart.feed.split import open_splits
 from stalwart.run._judge import settle
 
 Attack = Callable[[Tensor, Tensor], Tensor]
-WIDE = {1: "l1(100000)", 2: "l2(1000)", np.inf: "linf(1)"}
+WIDE = {0: "l0(100000)", 1: "l1(100000)", 2: "l2(1000)", np.inf: "linf(1)"}
 
 
 @dataclass
@@ -134,6 +134,13 @@ ROWS = {
         ),
         "adv-lib": lambda b: b.advlib("pgd_linf", ε=b.epsilon, steps=10, relative_step_size=0.25),
     }),
+    "pgd_l2": Row("pgd(steps=10, step=0.25)", {
+        "torchattacks": lambda b: b.torchattacks("PGDL2", eps=b.radius, alpha=b.radius / 4, steps=10),
+        "foolbox": lambda b: b.foolbox("L2PGD", b.radius, rel_stepsize=0.25, steps=10),
+        "art": lambda b: b.art(
+            "ProjectedGradientDescent", norm=2, eps=b.radius, eps_step=b.radius / 4, max_iter=10, num_random_init=1
+        ),
+    }, p=2),
     "mifgsm": Row("mifgsm(steps=10)", {
         "torchattacks": lambda b: b.torchattacks("MIFGSM", eps=b.epsilon, alpha=b.epsilon / 10, steps=10),
         "art": lambda b: b.art("MomentumIterativeMethod", eps=b.epsilon, eps_step=b.epsilon / 10, max_iter=10),
@@ -157,6 +164,24 @@ ROWS = {
         ),
         "adv-lib": lambda b: b.advlib("apgd", eps=b.epsilon, norm=np.inf, n_iter=20, loss_function="ce"),
     }),
+    "apgd_l2": Row("apgd(steps=20)", {
+        "torchattacks": lambda b: b.torchattacks("APGD", norm="L2", eps=b.radius, steps=20),
+        "adv-lib": lambda b: b.advlib("apgd", eps=b.radius, norm=2, n_iter=20, loss_function="ce"),
+    }, p=2),
+    "apgd_targeted": Row("apgd(steps=20, loss='dlr', targets=9)", {
+        "torchattacks": lambda b: b.torchattacks("APGDT", eps=b.epsilon, steps=20, n_classes=b.classes),
+        "adv-lib": lambda b: b.advlib("apgd_targeted", eps=b.epsilon, norm=np.inf, n_iter=20),
+    }),
+    "spsa": Row("spsa(steps=10, pairs=32)", {
+        "torchattacks": lambda b: b.torchattacks("SPSA", eps=b.epsilon, lr=b.epsilon / 10, nb_iter=10, nb_sample=32),
+    }),
+    "universal": Row("universal(steps=60)", {
+        "art": lambda b: b.art("UniversalPerturbation", eps=b.epsilon, max_iter=1, attacker_params={"max_iter": 10}),
+    }),
+    "square_l2": Row("square(queries=100)", {
+        "torchattacks": lambda b: b.torchattacks("Square", norm="L2", eps=b.radius, n_queries=100),
+        "art": lambda b: b.art("SquareAttack", norm=2, eps=b.radius, max_iter=100),
+    }, p=2),
     "square": Row("square(queries=100)", {
         "torchattacks": lambda b: b.torchattacks("Square", eps=b.epsilon, n_queries=100),
         "art": lambda b: b.art("SquareAttack", eps=b.epsilon, max_iter=100),
@@ -170,6 +195,13 @@ ROWS = {
     "cw_short": Row("cw(searches=1, steps=8, rivals=3)", {  # beside the peer that stops early
         "torchattacks": lambda b: b.torchattacks("CW", steps=180),
     }, p=2, least=True),
+    "cw_linf": Row("cw()", {
+        "adv-lib": lambda b: b.advlib("carlini_wagner_linf", max_iterations=20),
+        "art": lambda b: b.art("CarliniLInfMethod", max_iter=20),
+    }, least=True),
+    "cw_l0": Row("cw()", {
+        "art": lambda b: b.art("CarliniL0Method", binary_search_steps=3, max_iter=10),
+    }, p=0, least=True),
     "deepfool": Row("deepfool(steps=50)", {
         "torchattacks": lambda b: b.torchattacks("DeepFool", steps=50),
         "foolbox": lambda b: b.foolbox("L2DeepFoolAttack", steps=50),
@@ -188,6 +220,10 @@ ROWS = {
         "foolbox": lambda b: b.foolbox("DDNAttack", steps=50),
         "adv-lib": lambda b: b.advlib("ddn", steps=50, levels=None),
     }, p=2, least=True),
+    "fmn_l0": Row("fmn(steps=50)", {
+        "foolbox": lambda b: b.foolbox("L0FMNAttack", steps=50),
+        "adv-lib": lambda b: b.advlib("fmn", norm=0, steps=50),
+    }, p=0, least=True),
     "fmn_l1": Row("fmn(steps=50)", {
         "foolbox": lambda b: b.foolbox("L1FMNAttack", steps=50),
         "adv-lib": lambda b: b.advlib("fmn", norm=1, steps=50),
@@ -199,6 +235,18 @@ ROWS = {
     "fmn": Row("fmn(steps=50)", {
         "foolbox": lambda b: b.foolbox("LInfFMNAttack", steps=50),
         "adv-lib": lambda b: b.advlib("fmn", norm=np.inf, steps=50),
+    }, least=True),
+    "boundary": Row("boundary(queries=1000)", {  # each library's own way to count: passes say what it came to
+        "foolbox": lambda b: b.foolbox("BoundaryAttack", steps=800),
+        "art": lambda b: b.art("BoundaryAttack", targeted=False, max_iter=20, num_trial=10),
+    }, p=2, least=True),
+    "hopskipjump": Row("hopskipjump(queries=1000)", {
+        "foolbox": lambda b: b.foolbox("HopSkipJumpAttack", steps=5),
+        "art": lambda b: b.art("HopSkipJump", max_iter=5),
+    }, p=2, least=True),
+    "hopskipjump_linf": Row("hopskipjump(queries=1000)", {
+        "foolbox": lambda b: b.foolbox("HopSkipJumpAttack", steps=5, constraint="linf"),
+        "art": lambda b: b.art("HopSkipJump", norm=np.inf, max_iter=5),
     }, least=True),
 }  # fmt: skip
 

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from stalwart.core import losses, sparse
+from stalwart.core import losses
 from stalwart.core.adaptive import climb
 from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Goal, Threat
-from stalwart.core.looks import LOSSES
 from stalwart.core.rng import Noise
 
 
@@ -47,12 +46,7 @@ class apgd:
             aim = goal if len(live) == len(clean) else goal.select(live)
             rival = None if rivals is None else rivals[live, rank]
             own = noise.fork("apgd", restart, rank).select(live)
-            if getattr(threat, "p", None) == 1:
-                found = sparse.climb(
-                    clean[live], aim, threat, own, steps=self.steps, raise_=LOSSES[self.loss], rival=rival
-                )
-            else:
-                found = climb(clean[live], aim, threat, own, steps=self.steps, loss=self.loss, rival=rival)
+            found = climb(clean[live], aim, threat, own, steps=self.steps, loss=self.loss, rival=rival)
             result[live] = found
             if number + 1 < len(runs):  # the last run's end is the judge's to look at
                 with torch.no_grad():

@@ -11,7 +11,7 @@ from torch import Tensor
 from stalwart.core import balls
 from stalwart.core.component import above, at_least, between, component
 from stalwart.core.contracts import Goal, Threat
-from stalwart.core.least import Nearest, Record, annealed, draw_in, exponent, look
+from stalwart.core.least import Nearest, Record, ahead, annealed, draw_in, exponent, look
 from stalwart.core.rng import Noise
 
 
@@ -48,13 +48,11 @@ class fmn:
         most = balls.norm(torch.maximum(clean, 1 - clean), p)  # no ball needs to be larger
         x = clean
         bound = torch.zeros_like(most)
-        for step in range(self.steps + 1):
+        for step in range(self.steps):
             margin, gap, slope, _ = look(x, goal, "fmn", nearest)
             if not step:
                 record.behind = margin
             record.offer(x, margin, everyone)
-            if step == self.steps:
-                break
             gamma = annealed(self.gamma, 0.001, step, self.steps)
             won = margin > 0
             if p == 0:
@@ -69,6 +67,7 @@ class fmn:
             length = _extent(bound, p, clean[0].numel()) * annealed(self.step, self.step / 100, step, self.steps)
             moved = x - clean + balls.each(length, x) * balls.steepest(slope, 2)
             x = (clean + balls.project(moved, bound, p)).clamp_(0, 1)
+        record.offer(x, ahead(x, goal, "fmn"), everyone)
         draw_in(record, goal, "fmn", self.looks if p else 8)
         return record.images
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from stalwart.core import balls
+from stalwart.core import balls, sparse
 from stalwart.core.contracts import Ball, Goal, Threat
-from stalwart.core.errors import InputError
+from stalwart.core.least import exponent
 from stalwart.core.looks import LOSSES, look
 from stalwart.core.rng import Noise
 
@@ -55,11 +56,11 @@ def climb(
     rival: Tensor | None = None,
     start: Tensor | None = None,
 ) -> Tensor:
-    """Algorithm 1 of Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-    parameter-free attacks" (ICML 2020): each sample has its own step length and goes back to its best point when that
-    is halved.
+    """Under L∞ and L2 algorithm 1 of Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
+    diverse parameter-free attacks" (ICML 2020): each sample has its own step length and goes back to its best point
+    when that is halved. Under L1 `sparse.climb`.
 
-    `steps` + 1 forwards and backwards for each sample at most; what reaches the goal leaves at once.
+    `steps` + 1 forwards and backwards for each sample at most, under L1 two more; what reaches the goal leaves at once.
 
     Args:
         loss: 'ce', 'margin' or 'dlr'.
@@ -69,8 +70,10 @@ def climb(
     Returns:
         (B, C, H, W): the point that reached the goal, else the one of highest loss.
     """
-    p = ball_of(threat, "apgd").p
+    p = ball_of(threat, "apgd", (1, 2, math.inf)).p
     raise_ = LOSSES[loss]
+    if p == 1:
+        return sparse.climb(clean, goal, threat, noise, steps=steps, raise_=raise_, rival=rival, start=start)
     x = _edge(clean, threat, noise, p) if start is None else threat.project(start, clean)
     value, gradient, reached = look(x, goal, raise_, rival)
     result = x.clone()
@@ -119,14 +122,13 @@ def climb(
     return result
 
 
-def ball_of(threat: Threat, who: str) -> Ball:
-    """The threat as the L2 or L∞ ball that steps along the steepest direction need.
+def ball_of(threat: Threat, who: str, served: tuple[float, ...] = (2, math.inf)) -> Ball:
+    """The threat as the ball that an attack needs, of a norm that it serves.
 
     Raises:
         InputError: another threat.
     """
-    if getattr(threat, "p", None) not in (2, float("inf")):
-        raise InputError(f"{who} needs an L∞ or L2 threat. Got {threat!r}.")
+    exponent(threat, who, served)
     return threat  # type: ignore[return-value]
 
 

@@ -48,7 +48,15 @@ class _State:
 
 
 def climb(
-    clean: Tensor, goal: Goal, threat: Threat, noise: Noise, *, steps: int, raise_: Loss, rival: Tensor | None = None
+    clean: Tensor,
+    goal: Goal,
+    threat: Threat,
+    noise: Noise,
+    *,
+    steps: int,
+    raise_: Loss,
+    rival: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Algorithm 1 of Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers"
     (ICML 2021), begun in wider balls: the best point of each is drawn into the next.
@@ -59,11 +67,13 @@ def climb(
         threat: an L1 ball whose `project` is exact on ball and box together.
         raise_: what each sample's ascent raises.
         rival: (B,) the outcome that each sample is pushed towards; None for any.
+        start: (B, C, H, W) where to begin; None for a random point of the threat.
 
     Returns:
         (B, C, H, W): the point that reached the goal, else the one of highest loss within ε.
     """
-    start = threat.project(clean + noise.normal(clean.shape[1:]).to(clean.dtype), clean)
+    if start is None:
+        start = threat.project(clean + noise.normal(clean.shape[1:]).to(clean.dtype), clean)
     entries = clean[0].numel()
     spread = torch.full((len(clean),), float(entries), device=clean.device)
     share = torch.full_like(spread, FIRST_SHARE)

@@ -17,27 +17,37 @@ IN_A_ROW = 3
 """Epochs that must agree before slow overfitting is called that."""
 
 
-def remark(course: Course) -> str:
-    """What is to be said after the course's last epoch; each thing once in a run. '' for nothing."""
-    for say in (_in_vain, _lost, _overfitted):
+def remark(course: Course, ended: bool = True) -> str:
+    """What is to be said after the course's last epoch; each thing once in a run. '' for nothing.
+
+    Args:
+        ended: no further epoch will follow.
+    """
+    if (message := _in_vain(course, ended)) and not any(_in_vain(course[:n], False) for n in range(1, len(course))):
+        return message
+    for say in (_lost, _overfitted):
         message = say(course)
         if message and not any(say(course[:n]) for n in range(1, len(course))):
             return message
     return ""
 
 
-def _in_vain(course: Course) -> str:
-    """Nothing holds from the first epoch on that trained with the whole radius."""
-    now = course[-1]
+def _in_vain(course: Course, ended: bool) -> str:
+    """Nothing holds in two epochs in a row with the whole radius, or ever: after the first one, under a large ε, even a
+    training that comes to hold a good part holds next to nothing. One that ends there has no other to wait for."""
     whole = [epoch for epoch in course if epoch["radius"] == 1]
-    if len(whole) != 1 or whole[0] is not now:
+    now, late = course[-1], whole[-2:]
+    if not late or late[-1] is not now or (len(late) == 1 and not ended):
         return ""
-    if now["clean"] <= 0.3 or max(epoch["robust"] for epoch in course) >= 0.05 * now["clean"]:
+    if now["clean"] <= 0.3 or max(epoch["robust"] for epoch in course) >= HELD:
+        return ""
+    if any(epoch["robust"] >= 0.05 * epoch["clean"] for epoch in late):
         return ""
     return (
         f"no robustness: {now['clean']:.1%} of the untouched validation images are right, and {now['robust']:.1%} "
-        "under the attack that watches. Where that is so from the first epoch on, training's own attack is too weak: "
-        "try a smaller step, more attack steps (objective adversarial), or a lower learning rate."
+        "under the attack that watches. Training's own attack is too weak: try a smaller step, more attack steps "
+        "(objective adversarial), or a lower learning rate. If it takes many steps already, ε is more than this model "
+        "can learn to hold so soon."
     )
 
 

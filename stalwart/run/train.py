@@ -263,7 +263,7 @@ class _Run:
                 score = robust(model, self.task, watching, self.info, *watch, self.settings.seed, self.world)
                 figures[f"robust_{name}"] = score
                 progress.course.append(self._seen(figures, watching.count))
-                warning = remark(progress.course)
+                warning = remark(progress.course, progress.epoch + 1 == self.settings.epochs)
             progress.epoch += 1
             progress.position = progress.replay = 0
             progress.scores = {k: v for k, v in figures.items() if k.startswith(("val_", "robust_"))}

@@ -102,7 +102,7 @@ def test_a_task_with_one_loss_is_climbed_once_and_other_threats_are_refused() ->
     labels = model(images).argmax(1)
     found = stalwart.attack(model, images, labels, sea(steps=10), "linf(0.3)")
     assert bool(found.reached.all())
-    with pytest.raises(InputError, match="sea needs an L∞ or L2 threat"):
+    with pytest.raises(InputError, match="sea needs a threat of norm L2 or L∞"):
         stalwart.attack(model, images, labels, "sea()", "l1(2.0)")
     with pytest.raises(InputError, match="no goal 'nothing'"):
         raising(SEMANTIC.goal(nn.Conv2d(3, 3, 1), torch.zeros(1, 4, 4, dtype=torch.uint8)), "nothing")

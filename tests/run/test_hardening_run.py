@@ -279,6 +279,15 @@ def test_a_curriculum_is_not_called_vain_before_its_end() -> None:
     assert "no robustness" in remark(course([0.01]))
 
 
+def test_one_epoch_of_many_is_too_early_to_call_vain() -> None:
+    """After one epoch of PGD under a large ε next to nothing holds yet; a training that ends there has said it all."""
+    slow, vain = course([0.02, 0.06, 0.3]), course([0.02, 0.03, 0.03])
+    assert [remark(slow[:n], n == 3) for n in (1, 2, 3)] == [""] * 3
+    assert ["no robustness" in remark(vain[:n], n == 3) for n in (1, 2, 3)] == [False, True, False]
+    assert "no robustness" in remark(vain[:2])
+    assert "no robustness" in remark(vain[:1])
+
+
 def test_it_says_when_robust_overfitting_began() -> None:
     held = course([0.40, 0.50, 0.46, 0.46, 0.45, 0.44], loss=[1.5, 1.2, 1.0, 0.9, 0.8, 0.7])
     said = [remark(held[:n]) for n in range(1, 7)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,3 +59,18 @@ def test_a_real_training_that_attacks_in_vain_is_noticed() -> None:
     settings = Training(epochs=1, batch=32, optimizer="adamw(lr=0.01)")
     found = warnings(list(train("digits()", net(), objective=objective, settings=settings)))
     assert any("no robustness" in message for message in found)
+
+
+def test_one_step_under_a_large_radius_buys_nothing_where_several_do() -> None:
+    """Digits under L∞ 0.3: with one step the net learns to be right at its end alone, and the trainer says so."""
+    settings = Training(epochs=7, batch=32, optimizer="adamw(lr=0.01)", schedule="constant()", precision="fp32")
+    one = list(train("digits()", net(), objective="fast(threat=linf(0.3), step=2)", settings=settings))
+    assert any("no robustness" in message for message in warnings(one))
+    last = [event.values for event in one if event.kind == "epoch"][-1]
+    assert last["val_top1"] > 0.8
+    assert last["robust_top1"] < 0.05
+    several = "adversarial(attack=pgd(steps=5, step=0.4), threat=linf(0.3))"
+    fewer = replace(settings, epochs=3)
+    many = list(train("digits()", net(), objective=several, settings=fewer))
+    assert warnings(many) == []
+    assert [event.values for event in many if event.kind == "epoch"][-1]["robust_top1"] > 0.1
