@@ -24,7 +24,7 @@ import stalwart
 from stalwart.core.memory import keep_memory
 
 
-def main(root: str, out: str = "runs/coco128", epochs: int = 48) -> None:
+def main(root: str, out: str = "runs/coco128", epochs: int = 80) -> None:
     keep_memory()
     data = f"coco(root={_twice(Path(root), Path(f'{out}-data'))!r})"
     settings = stalwart.Training(

@@ -94,9 +94,11 @@ class Instances(nn.Module):
     def __init__(self, neck: int, signature: Signature, stride: int) -> None:
         super().__init__()
         self.stride, self.first = stride, signature.classes + 4
+        self.finer = 1 if stride == 2 else 2  # pixels of the mask features to a place of the map, in each direction
+        self.features = _SHARED * self.finer**2
         self.centres = Centres(neck, signature, stride)
         self.weights = nn.Sequential(Conv(neck, neck), nn.Conv2d(neck, sum(_LAYERS), 1))
-        self.shared = nn.Sequential(Conv(neck, neck), nn.Conv2d(neck, _SHARED, 1))
+        self.shared = nn.Sequential(Conv(neck, neck), nn.Conv2d(neck, self.features, 1))
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         return torch.cat([self.centres(features, size), self.weights(features), self.shared(features)], 1)
@@ -109,16 +111,14 @@ class Instances(nn.Module):
 
     def masks(self, raw: Tensor, index: Tensor, size: tuple[int, int]) -> Tensor:
         """Logits (B, n, H, W) of the masks of the candidates at `index` (B, n)."""
-        small = self._drawn(raw.float(), index)
-        if not small.shape[1]:
-            return small.new_zeros(*small.shape[:2], *size)
-        large = F.interpolate(small, scale_factor=float(self.stride), mode="bilinear", align_corners=False)
-        return large[:, :, : size[0], : size[1]]
+        rows = torch.arange(len(index), device=index.device).repeat_interleave(index.shape[1])
+        return self._drawn(raw.float(), rows, index.flatten(), size).view(*index.shape, *size)
 
     def losses(self, raw: Tensor, targets: ObjectBatch) -> Tensor:
         """(B,) that of the centres and boxes, and of the masks Dice's (CondInst, equation 3) and the cross-entropy.
 
-        Each object's mask is drawn from the three places that are most in its middle.
+        Each object's mask is drawn from the places that are most in its middle, three at most, and compared in the
+        image's own pixels, as it is judged: at the map's places a small object covers half of none.
         """
         raw = raw.float()
         loss = self.centres.losses(raw[:, : self.first], targets)
@@ -127,40 +127,46 @@ class Instances(nn.Module):
         height, width = raw.shape[2:]
         near = _gaussians(targets, (height, width), self.stride).flatten(2)  # (B, N, h·w)
         weight, index = near.topk(min(_PLACES, height * width), 2)  # (B, N, 3)
-        weight = (weight * (weight > 0.1)).flatten(1)
-        logits = self._drawn(raw, index.flatten(1)).flatten(2)  # (B, 3 N, h·w)
-        edge = (0, width * self.stride - targets.masks.shape[3], 0, height * self.stride - targets.masks.shape[2])
-        wanted = F.avg_pool2d(F.pad(targets.masks.float(), edge), self.stride).flatten(2)
-        wanted = wanted.repeat_interleave(index.shape[2], 1)
+        weight = weight * (weight > 0.1)
+        row, which, number = weight.nonzero(as_tuple=True)  # most objects have fewer places, most images fewer objects
+        logits = self._drawn(raw, row, index[row, which, number], (targets.masks.shape[2], targets.masks.shape[3]))
+        logits, wanted = logits.flatten(1), targets.masks[row, which].flatten(1).float()  # (P, H·W)
         p = logits.sigmoid()
-        dice = 1 - (2 * (p * wanted).sum(2) + 1) / (p.square().sum(2) + wanted.square().sum(2) + 1)
-        wrong = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        miss = dice + wrong.mean(2)
-        drawn: Tensor = (miss * weight).sum(1) / weight.sum(1).clamp_min(1e-6)
+        dice = 1 - (2 * (p * wanted).sum(1) + 1) / (p.square().sum(1) + wanted.sum(1) + 1)
+        wrong = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
+        miss = torch.zeros_like(weight).index_put((row, which, number), dice + wrong)
+        drawn: Tensor = (miss * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1e-6)
         return loss + 2 * drawn
 
-    def _drawn(self, raw: Tensor, index: Tensor) -> Tensor:
-        """Logits (B, n, h, w): each place's own network, applied to the shared features and to how far away, in halves
-        of the place's own box, a pixel is from it."""
-        height, width = raw.shape[2:]
-        boxes = self.candidates(raw)[0].gather(1, index[..., None].expand(-1, -1, 4))
-        half = ((boxes[..., 2:] - boxes[..., :2]) / 2).clamp_min(self.stride)  # (B, n, 2)
-        x, y = (torch.arange(side, device=raw.device) for side in (width, height))
-        across = (x - (index % width)[..., None]) * self.stride / half[..., :1]  # (B, n, w)
-        down = (y - (index // width)[..., None]) * self.stride / half[..., 1:]  # (B, n, h)
-        weights = raw[:, self.first : -_SHARED].flatten(2).transpose(1, 2)
-        chosen = weights.gather(1, index[..., None].expand(-1, -1, weights.shape[2]))
-        layers = zip(torch.split(chosen, _LAYERS, 2), _INPUTS, strict=True)
-        first, second, third = (part.view(*index.shape, -1, inputs + 1) for part, inputs in layers)
+    def _drawn(self, raw: Tensor, row: Tensor, place: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (P, H, W) of what P places of a batch draw, each given by its image's `row` and its `place` there.
+
+        A place's own network is applied to the shared features and to how far away, in halves of the place's own box, a
+        pixel of theirs is from it.
+        """
+        if not len(row):
+            return raw.new_zeros(0, *size)
+        shared, columns, step = F.pixel_shuffle(raw[:, -self.features :], self.finer), raw.shape[3], self.stride
+        height, width = shared.shape[2:]
+        boxes = self.candidates(raw)[0][row, place]
+        half = ((boxes[:, 2:] - boxes[:, :2]) / 2).clamp_min(step)  # (P, 2)
+        x, y = ((torch.arange(side, device=raw.device) + 0.5) / self.finer - 0.5 for side in (width, height))
+        across = (x - (place % columns)[:, None]) * step / half[:, :1]  # (P, w)
+        down = (y - (place // columns)[:, None]) * step / half[:, 1:]  # (P, h)
+        chosen = raw[:, self.first : -self.features].flatten(2)[row, :, place]
+        layers = zip(torch.split(chosen, _LAYERS, 1), _INPUTS, strict=True)
+        first, second, third = (part.view(len(row), -1, inputs + 1) for part, inputs in layers)
         # The first layer's inputs are the shared features, and how far to the right and below a pixel is.
-        seen: Tensor = torch.einsum("bnoi,bihw->bnohw", first[..., :_SHARED], raw[:, -_SHARED:])
-        seen = seen + first[..., _SHARED, None, None] * across[:, :, None, None, :]
-        seen = seen + first[..., _SHARED + 1, None, None] * down[:, :, None, :, None]
-        seen = F.relu(seen + first[..., -1, None, None])
+        seen = torch.bmm(first[..., :_SHARED], shared.flatten(2).index_select(0, row))
+        seen = seen.unflatten(2, (height, width)) + first[..., _SHARED, None, None] * across[:, None, None, :]
+        seen = seen + first[..., _SHARED + 1, None, None] * down[:, None, :, None]
+        seen = F.relu(seen + first[..., -1, None, None]).flatten(2)
         for layer, active in ((second, True), (third, False)):
-            seen = torch.einsum("bnoi,bnihw->bnohw", layer[..., :-1], seen) + layer[..., -1, None, None]
+            seen = torch.baddbmm(layer[..., -1:], layer[..., :-1], seen)
             seen = F.relu(seen) if active else seen
-        return seen.squeeze(2)
+        small = seen.unflatten(2, (height, width))
+        large = F.interpolate(small, scale_factor=step / self.finer, mode="bilinear", align_corners=False)
+        return large[:, 0, : size[0], : size[1]]
 
 
 class Boxes(nn.Module):

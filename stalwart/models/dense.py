@@ -35,9 +35,10 @@ class dense:
     - `detection`: (B, K + 4, h, w), for each class the logit of an object's centre being there, and the distances to
       its four sides, in the manner of CenterNet (Zhou, Wang and Krähenbühl, "Objects as points", 2019) with the boxes
       and the training of TTFNet (Liu et al., "Training-time-friendly network for object detection", AAAI 2020).
-    - `instance`: (B, K + 4 + 169 + 8, h, w), the same, and for each place the weights of a network that draws its
+    - `instance`: (B, K + 4 + 169 + 32, h, w), the same, and for each place the weights of a network that draws its
       object's mask, and the features it looks at (Tian, Shen and Chen, "Conditional convolutions for instance
-      segmentation", ECCV 2020).
+      segmentation", ECCV 2020): 8 of each of the four quarters of a place, or of the place where `stride` is 2, which
+      makes it 8 in place of 32.
 
     With several `heads` the one forward pass gives a dict of these tensors, and each task reads its own.
     """

@@ -107,29 +107,61 @@ def test_centres_stand_at_exactly_one() -> None:
     assert columns.tolist() == [6, 0, 26]
 
 
-def test_each_place_draws_with_its_own_network() -> None:
+@pytest.mark.parametrize(("stride", "finer"), [(2, 1), (4, 2)])
+def test_each_place_draws_with_its_own_network(stride: int, finer: int) -> None:
     torch.manual_seed(1)
-    head: Any = masker_of(build("instance"))
-    raw = torch.randn(2, 3 + 4 + 169 + 8, 5, 6)
-    index = torch.tensor([[7, 29], [0, 13]])
-    drawn = head._drawn(raw, index)
+    head: Any = masker_of(build("instance", stride=stride))
+    few = 8 * finer**2
+    raw = torch.randn(2, 3 + 4 + 169 + few, 5, 6)
+    row, place = torch.tensor([1, 0, 1, 1]), torch.tensor([7, 29, 0, 13])
+    size = (5 * stride - 1, 6 * stride)
+    drawn = head._drawn(raw, row, place, size)
     boxes = head.candidates(raw)[0]
-    for row in range(2):
-        for number, place in enumerate(index[row].tolist()):
-            down, across = divmod(place, 6)
-            left, top, right, bottom = boxes[row, place].tolist()
-            x = (torch.arange(6.0) - across) * 2 / max((right - left) / 2, 2)
-            y = (torch.arange(5.0) - down) * 2 / max((bottom - top) / 2, 2)
-            seen = torch.cat([raw[row, -8:], x.expand(1, 5, 6), y[:, None].expand(1, 5, 6)])[None]
-            weights = raw[row, 7:176, down, across]
-            for inputs, outputs in ((10, 8), (8, 8), (8, 1)):
-                own, weights = (
-                    weights[: (inputs + 1) * outputs].view(outputs, inputs + 1),
-                    weights[(inputs + 1) * outputs :],
-                )
-                seen = F.conv2d(seen, own[:, :-1, None, None], own[:, -1])
-                seen = F.relu(seen) if outputs > 1 else seen
-            torch.testing.assert_close(drawn[row, number], seen[0, 0], rtol=1e-4, atol=1e-4)
+    for number, (image, at) in enumerate(zip(row.tolist(), place.tolist(), strict=True)):
+        down, across = divmod(at, 6)
+        left, top, right, bottom = boxes[image, at].tolist()
+        # How far a pixel of the mask features is from the middle of the place, in pixels of the image.
+        pixel = stride / finer
+        x = (torch.arange(6.0 * finer) + 0.5) * pixel - (across + 0.5) * stride
+        y = (torch.arange(5.0 * finer) + 0.5) * pixel - (down + 0.5) * stride
+        x, y = x / max((right - left) / 2, stride), y / max((bottom - top) / 2, stride)
+        shared = torch.zeros(8, 5 * finer, 6 * finer)
+        for channel in range(few):
+            feature, part = divmod(channel, finer**2)
+            shared[feature, part // finer :: finer, part % finer :: finer] = raw[image, channel - few]
+        seen = torch.cat([shared, x.expand(1, 5 * finer, -1), y[:, None].expand(1, -1, 6 * finer)])[None]
+        weights = raw[image, 7:176, down, across]
+        for inputs, outputs in ((10, 8), (8, 8), (8, 1)):
+            own, weights = weights[: (inputs + 1) * outputs], weights[(inputs + 1) * outputs :]
+            own = own.view(outputs, inputs + 1)
+            seen = F.conv2d(seen, own[:, :-1, None, None], own[:, -1])
+            seen = F.relu(seen) if outputs > 1 else seen
+        large = F.interpolate(seen, size=(5 * stride, 6 * stride), mode="bilinear")[0, 0, : size[0]]
+        torch.testing.assert_close(drawn[number], large, rtol=1e-4, atol=1e-4)
+    index = torch.tensor([[7, 29], [0, 13]])
+    both = head.masks(raw, index, size)
+    torch.testing.assert_close(both[1, 1], drawn[3])
+    torch.testing.assert_close(both[0, 1], drawn[1])
+
+
+def test_a_small_object_is_learned_though_it_fills_no_place() -> None:
+    """Two pixels by two across four places: less than half of each is covered, so at the places' own size the best
+    mask is none at all."""
+    head: Any = masker_of(build("instance", size=(16, 16), stride=4))
+    mask = torch.zeros(1, 16, 16, dtype=torch.bool)
+    mask[0, 7:9, 7:9] = True
+    truth = stack([Objects(torch.tensor([[7.0, 7, 9, 9]]), torch.tensor([1]), mask)])
+    torch.manual_seed(0)
+    raw = (0.3 * torch.randn(1, 7 + 169 + 32, 4, 4)).requires_grad_()
+    optimizer = torch.optim.Adam([raw], 0.1)
+    for _ in range(150):
+        optimizer.zero_grad()
+        head.losses(raw, truth).sum().backward()
+        optimizer.step()
+    place = head.candidates(raw)[1][0, :, 1].argmax()
+    drawn = head.masks(raw, place[None, None], (16, 16))[0, 0] > 0
+    overlap = (drawn & mask[0]).sum() / (drawn | mask[0]).sum()
+    assert overlap >= 0.5
 
 
 def test_the_loss_of_masks_is_each_images_own_and_least_for_the_right_ones() -> None:
