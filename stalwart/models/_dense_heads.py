@@ -158,13 +158,13 @@ class Instances(nn.Module):
         first, second, third = (part.view(len(row), -1, inputs + 1) for part, inputs in layers)
         # The first layer's inputs are the shared features, and how far to the right and below a pixel is.
         seen = torch.bmm(first[..., :_SHARED], shared.flatten(2).index_select(0, row))
-        seen = seen.unflatten(2, (height, width)) + first[..., _SHARED, None, None] * across[:, None, None, :]
+        seen = seen.view(len(row), -1, height, width) + first[..., _SHARED, None, None] * across[:, None, None, :]
         seen = seen + first[..., _SHARED + 1, None, None] * down[:, None, :, None]
         seen = F.relu(seen + first[..., -1, None, None]).flatten(2)
         for layer, active in ((second, True), (third, False)):
             seen = torch.baddbmm(layer[..., -1:], layer[..., :-1], seen)
             seen = F.relu(seen) if active else seen
-        small = seen.unflatten(2, (height, width))
+        small = seen.view(len(row), 1, height, width)
         large = F.interpolate(small, scale_factor=step / self.finer, mode="bilinear", align_corners=False)
         return large[:, 0, : size[0], : size[1]]
 

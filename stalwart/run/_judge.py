@@ -96,9 +96,11 @@ class Ledger:
         self.marks.append((name, int(self.reached.sum()), self.forwards, self.backwards))
 
     def look_back(self) -> None:
-        """Judge the worst that the attack's own passes have seen."""
-        if self.climbing is not None and len(seen := self.climbing.seen):
-            self.judge(self.climbing.images[seen], seen)
+        """Judge the worst that the attack's own passes have seen, where it is worse than what stands."""
+        if self.climbing is not None:
+            worse = self.climbing.standing.over(self.standing).nonzero().squeeze(1)
+            if len(worse):
+                self.judge(self.climbing.images[worse], worse)
 
     def stages(self) -> list[Stage]:
         """What each part did, up to now."""
@@ -307,8 +309,8 @@ def conclude(ledger: Ledger, last: Tensor, least: bool) -> None:
     live = _live(ledger)
     if not len(live) or ledger.threat.epsilon <= 0:
         return
+    ledger.judge(last[live], live)  # first, as it is mostly the worst, and then there is no more to look at
     ledger.look_back()
-    ledger.judge(last[live], live)
     if not least:
         return
     room = ledger.threat.size(last, ledger.clean) <= limit(ledger.threat)  # beyond ε no lengthening is of use

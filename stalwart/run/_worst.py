@@ -62,11 +62,6 @@ class Worst:
         self.standing.put(place, standing[worse])
         return worse
 
-    @property
-    def seen(self) -> Tensor:
-        """(n,) the samples of which anything was seen."""
-        return (self.standing.harm > -torch.inf).nonzero().squeeze(1)
-
 
 def measured(task: Task, info: Info, states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The figures of the task's own metric, from what it gathered of several batches."""
