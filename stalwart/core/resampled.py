@@ -96,16 +96,15 @@ def precisions(one: Matched, counts: Array) -> Array:
         counts: (r, n) int64.
     """
     total = counts @ one.objects  # (r,)
+    # Precision is highest at a right detection, and recall rises there alone: the others need not be looked at.
     weight = counts[:, one.image]  # (r, d)
-    true = np.cumsum(weight * one.right, 1)
-    every = np.cumsum(weight, 1)
-    precision = true / np.maximum(every, 1)
-    envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-    found = np.full(len(counts), np.nan)
-    for row in np.flatnonzero(total):
-        at = np.searchsorted(true[row] / total[row], RECALLS, side="left")
-        held = at[at < envelope.shape[1]]
-        found[row] = envelope[row, held].sum() / len(RECALLS)
+    every = np.cumsum(weight, 1)[:, one.right]  # (r, t)
+    true = np.cumsum(weight[:, one.right], 1)
+    envelope = np.maximum.accumulate((true / np.maximum(every, 1))[:, ::-1], 1)[:, ::-1]
+    # Each recall that COCO reads is read at the first detection that reaches it, recall 0 at the first of all.
+    reached = np.searchsorted(RECALLS, true / np.maximum(total, 1)[:, None], side="right")
+    read = np.diff(reached, axis=1, prepend=0)
+    found: Array = np.where(total > 0, (read * envelope).sum(1) / len(RECALLS), np.nan)
     return found
 
 

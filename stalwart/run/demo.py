@@ -47,11 +47,11 @@ class Plan:
         return {"plain": "clean()", "hardened": self.hardening}
 
 
-def _dense(task: str, data: str, epochs: int) -> Plan:
+def _dense(task: str, data: str, epochs: int = 10, stride: int = 2) -> Plan:
     """Small pictures and few epochs: what counts is the line and the two nets side by side, on one core of a laptop."""
     return Plan(
         data=data,
-        model="dense(width=12, neck=24, depth=1)",
+        model=f"dense(width=12, neck=24, depth=1, stride={stride})",
         task=task,
         threats=("linf(8/255)",),
         attack="pgd(steps=10)",
@@ -82,9 +82,10 @@ PLANS = {
         radii=(0.25, 0.5, 0.75, 1.0),
         audited=60,
     ),
-    "detection": _dense("detection()", "shapes(train=320, test=40, size=48, most=2)", 10),
-    "semantic": _dense("semantic()", "shapes('semantic', train=320, test=40, size=48, most=2)", 10),
-    "instance": _dense("instance()", "shapes(train=320, test=40, size=48, most=2)", 10),
+    "detection": _dense("detection()", "shapes(train=320, test=40, size=48, most=2)"),
+    "semantic": _dense("semantic()", "shapes('semantic', train=320, test=40, size=48, most=2)"),
+    # Masks are drawn at twice the fineness of the map, so that a map of half the size is enough for them.
+    "instance": _dense("instance()", "shapes(train=320, test=40, size=48, most=2)", epochs=8, stride=4),
 }
 
 MARK = "demo.json"

@@ -19,6 +19,7 @@ from stalwart.core.finding import (
     AT_ONCE,
     OVERLAP,
     Detections,
+    Masker,
     ObjectGoal,
     binary_divergence,
     described,
@@ -181,10 +182,17 @@ class _Goal(ObjectGoal):
             return Verdict(logits.float().flatten(1).sum(1) * 0, nothing, harm=nothing.float())
         over = iou(boxes.detach(), self.targets.boxes) * there[:, None]  # (B, A, N)
         index, seen = self._nearest(logits.detach(), over)  # (B, N)
-        slope = self.kind in ("shrink", "merge")
-        with torch.set_grad_enabled(slope and torch.is_grad_enabled()):
-            masks = masker.masks(outputs, index, (images.shape[2], images.shape[3]))  # (B, N, H, W)
         count, pixels = there.sum(1), own.flatten(2).sum(2).clamp_min(1)
+        if self.kind in ("untargeted", "vanish"):
+            found = self._found(masker, outputs, index, seen)
+            if self.kind == "vanish":
+                on = over.amax(2, keepdim=True) >= ON
+                value = (F.softplus(logits) * on).flatten(1).sum(1) / on.flatten(1).sum(1).clamp_min(1)
+                return Verdict(-value, (found == 0) & (count > 0), harm=1 - found / count.clamp_min(1))
+            few = torch.where(count > 0, found / count.clamp_min(1) < self.floor, any_seen)
+            loss = masker.losses(outputs, self.targets)
+            return Verdict(loss, few, harm=loss.detach())  # average precision asks for more than what is found
+        masks = masker.masks(outputs, index, (images.shape[2], images.shape[3]))  # (B, N, H, W)
         drawn = masks.detach() > 0
         inside = (drawn & own).flatten(2).sum(2)
         if self.kind == "shrink":
@@ -192,22 +200,25 @@ class _Goal(ObjectGoal):
             kept = seen & (inside >= pixels / 2)
             harm = 1 - kept.sum(1) / count.clamp_min(1)
             return Verdict((lost * there).sum(1) / count.clamp_min(1), ~kept.any(1) & (count > 0), harm=harm)
-        if self.kind == "merge":
-            other, has = self._neighbours(own, there)
-            theirs = other.flatten(2).sum(2).clamp_min(1)
-            gained = -(F.softplus(-masks) * other).flatten(2).sum(2) / theirs
-            swallowed = seen & has & ((drawn & other).flatten(2).sum(2) >= theirs / 2)
-            harm = swallowed.sum(1) / count.clamp_min(1)
-            return Verdict((gained * has).sum(1) / has.sum(1).clamp_min(1), swallowed.any(1), harm=harm)
-        union = (drawn | own).flatten(2).sum(2).clamp_min(1)
-        found = (seen & (inside / union >= OVERLAP)).sum(1)
-        if self.kind == "vanish":
-            on = over.amax(2, keepdim=True) >= ON
-            value = (F.softplus(logits) * on).flatten(1).sum(1) / on.flatten(1).sum(1).clamp_min(1)
-            return Verdict(-value, (found == 0) & (count > 0), harm=1 - found / count.clamp_min(1))
-        few = torch.where(count > 0, found / count.clamp_min(1) < self.floor, any_seen)
-        loss = masker.losses(outputs, self.targets)
-        return Verdict(loss, few, harm=loss.detach())  # average precision asks for more than what is found
+        other, has = self._neighbours(own, there)
+        theirs = other.flatten(2).sum(2).clamp_min(1)
+        gained = -(F.softplus(-masks) * other).flatten(2).sum(2) / theirs
+        swallowed = seen & has & ((drawn & other).flatten(2).sum(2) >= theirs / 2)
+        harm = swallowed.sum(1) / count.clamp_min(1)
+        return Verdict((gained * has).sum(1) / has.sum(1).clamp_min(1), swallowed.any(1), harm=harm)
+
+    @torch.no_grad()
+    def _found(self, masker: Masker, outputs: Any, index: Tensor, seen: Tensor) -> Tensor:
+        """(B,) how many objects are seen with a mask that is theirs; the masks of the others are not drawn."""
+        masks = self.targets.masks
+        assert masks is not None
+        most = int(seen.sum(1).max())
+        order = seen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        size = (masks.shape[2], masks.shape[3])
+        drawn = masker.masks(outputs, index.gather(1, order), size) > 0
+        own = masks.gather(1, order[..., None, None].expand(-1, -1, *size))
+        inside, union = (drawn & own).flatten(2).sum(2), (drawn | own).flatten(2).sum(2).clamp_min(1)
+        return (seen.gather(1, order) & (inside / union >= OVERLAP)).sum(1)
 
     def _nearest(self, logits: Tensor, over: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N) the surest candidate of each object's class on it, or the nearest; and whether it is seen there."""

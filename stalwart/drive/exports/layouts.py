@@ -118,7 +118,7 @@ def _coco(root: Path, counts: dict[str, int], footage: Footage) -> Iterator[int]
                     "id": len(annotations) + 1, "image_id": number + 1,
                     "category_id": int(THING_INDEX[thing.kind]) + 1, "bbox": [left, top, right - left, bottom - top],
                     "area": thing.visible_px, "iscrowd": int(not thing.counts),
-                    "segmentation": {"size": [height, width], "counts": run_lengths(mask, mask.any(0))},
+                    "segmentation": {"size": [height, width], "counts": run_lengths(mask[None])[0]},
                     "occlusion": round(thing.occlusion, 4), "truncation": round(thing.truncation, 4),
                     "distance_m": round(thing.distance_m, 2),
                 })  # fmt: skip
