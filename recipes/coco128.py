@@ -15,6 +15,7 @@ more as train and as test, the same images in both, as otherwise a fifth would b
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -24,9 +25,9 @@ import stalwart
 from stalwart.core.memory import keep_memory
 
 
-def main(root: str, out: str = "runs/coco128", epochs: int = 80) -> None:
+def main(root: str, out: str = "runs/coco128", epochs: int = 80, images: int = 128) -> None:
     keep_memory()
-    data = f"coco(root={_twice(Path(root), Path(f'{out}-data'))!r})"
+    data = f"coco(root={_twice(Path(root), Path(f'{out}-data'), images)!r})"
     settings = stalwart.Training(
         epochs=epochs,
         batch=4,
@@ -49,11 +50,15 @@ def main(root: str, out: str = "runs/coco128", epochs: int = 80) -> None:
           f"AP {figures['ap']:.3f}, box AP50 {figures['box_ap50']:.3f}")  # fmt: skip
 
 
-def _twice(root: Path, to: Path) -> str:
-    """The folder `to` with the train split of `root` as train and as test."""
+def _twice(root: Path, to: Path, images: int) -> str:
+    """The folder `to` with the first so many images of `root`'s train split as train and as test."""
     (to / "annotations").mkdir(parents=True, exist_ok=True)
+    whole = json.loads((root / "annotations/instances_train2017.json").read_text())
+    first = sorted(whole["images"], key=lambda one: str(one["file_name"]))[:images]
+    own = {one["id"] for one in first}
+    few = {**whole, "images": first, "annotations": [one for one in whole["annotations"] if one["image_id"] in own]}
     for split in ("train2017", "test2017"):
-        shutil.copyfile(root / "annotations/instances_train2017.json", to / f"annotations/instances_{split}.json")
+        (to / f"annotations/instances_{split}.json").write_text(json.dumps(few))
         shutil.copytree(root / "train2017", to / split, dirs_exist_ok=True)
     return str(to)
 
