@@ -89,7 +89,12 @@ class Centres(nn.Module):
 
 
 class Instances(nn.Module):
-    """Centres, boxes, and for each place the weights of a network that draws a mask (CondInst, section 3)."""
+    """Centres, boxes, and for each place the weights of a network that draws a mask (CondInst, section 3).
+
+    Masks are drawn at half the map's stride: a place holds the features of its four quarters one after another (Shi et
+    al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
+    CVPR 2016), for small objects lie within a place or two.
+    """
 
     def __init__(self, neck: int, signature: Signature, stride: int) -> None:
         super().__init__()
