@@ -1,7 +1,8 @@
 """CamVid from scratch on a CPU: our small dense network, and torchvision's LR-ASPP on the same time.
 
 Ours, 24 epochs, seed 0, one thread of an AMD EPYC with AVX2, 2026-11-25: mIoU 64.2 %, pixel accuracy 93.1 % on the 101
-images of val, 1,431 CPU s. LR-ASPP: not run to its end.
+images of val, 1,431 CPU s. LR-ASPP, 19 epochs, seed 0, one thread on a machine that much else used, 2026-11-28: mIoU
+55.4 %, pixel accuracy 90.2 %, 1,729 CPU s.
 
     python recipes/camvid.py DATA [ours | lraspp]      # DATA holds train, trainannot, val and valannot
 
