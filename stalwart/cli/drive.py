@@ -214,6 +214,30 @@ def train(
     play(iter(drive_train(model, settings=how, out=out, resume=resume)), as_json=as_json, quiet=quiet)
 
 
+@app.command(
+    "perceive",
+    epilog="Examples:\n\nstalwart drive perceive runs/student\n\n"
+    "stalwart drive perceive runs/student --sensors camera --style fog --json",
+)
+def perceive(
+    run: Annotated[str, typer.Argument(help="A driver's run folder.", show_default=False)],
+    style: Annotated[list[str] | None, typer.Option("--style", help="A weather; may be repeated.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Whose maps: test, val or train.")] = "test",
+    sensors: Annotated[str, typer.Option("--sensors", help="both, camera or lidar.")] = "both",
+    worlds: Annotated[int, typer.Option("--worlds", min=1, help="Of each family of roads, side by side.")] = 4,
+    steps: Annotated[int, typer.Option("--steps", min=5, help="Of a tenth of a second, in each weather.")] = 100,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what a driver perceives while the expert drives: ground, agents, velocities, signals, the route."""
+    from stalwart.run.drive_perceive import drive_perceive
+
+    styles = {"styles": tuple(style)} if style else {}
+    events = drive_perceive(run, split=split, worlds=worlds, steps=steps, seed=seed, sensors=sensors, **styles)
+    play(iter(events), as_json=as_json, quiet=quiet)
+
+
 @app.command("bench", epilog="Examples:\n\nstalwart drive bench\n\nstalwart drive bench --worlds 1024 --json")
 def bench(
     roads: Roads = "town(seed=3, blocks=2)",

@@ -1,4 +1,5 @@
-"""The table of a driver's score: a row for each scenario, and one for all; narrow enough for 80 letters."""
+"""Tables of a driver's score, a row for each scenario and one for all, and of what it perceives, a column for each
+weather; narrow enough for 80 letters."""
 
 from __future__ import annotations
 
@@ -29,6 +30,19 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
         table.add_section()
         table.add_row(Text("all", style="bold"), *_cells(values["all"]))
     return [table, *_failures(values["failures"])]
+
+
+def perceived(values: Mapping[str, Any]) -> Table:
+    title = f"{values['driver']}, {values['split']}, seed {values['seed']}, sensors: {values['sensors']}"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title, style="bold"), title_justify="left")
+    table.add_column("figure")
+    for name in values["styles"]:
+        table.add_column(str(name), justify="right")
+    columns = list(values["styles"].values())
+    for figure in columns[0]:
+        table.add_row(Text(figure), *(f"{one[figure]:,.0f}" if figure == "moments" else f"{one[figure]:.3f}"
+                                      for one in columns))  # fmt: skip
+    return table
 
 
 def _cells(one: Mapping[str, Any]) -> list[str]:

@@ -100,6 +100,9 @@ class Screen:
                 for table in driven.tables(values):
                     self.console.print(table)
                 continue
+            if values.get("kind") == "drive_perceive":
+                self.console.print(driven.perceived(values))
+                continue
             for table in [*_result_tables(values), *defences.tables(values)]:
                 self.console.print(table)
         targeted = [values for values in self._attacks if values.get("toward")]
