@@ -22,7 +22,9 @@ from stalwart.drive.sensing import Acted, Sensed
 from stalwart.store import checkpoint
 
 SENSORS = ("both", "camera", "lidar")
-_EVERY, _BINS = 5, 200
+_EVERY = 5
+_BINS, _MOST = 401, 20.0
+"""Agents' logits are counted in so many bins up to so far."""
 
 
 class Tally:
@@ -43,7 +45,7 @@ class Tally:
             self._add(f"{name}_both", (found & there).sum())
             self._add(f"{name}_either", (found | there).sum())
         there = right.agents > 0
-        place = (torch.sigmoid(seen.agents) * (_BINS - 1e-3)).long()
+        place = ((seen.agents.clamp(-_MOST, _MOST) / _MOST + 1) / 2 * (_BINS - 1)).round().long()
         self.true += _counts(place[there])
         self.false += _counts(place[~there])
         off = (seen.velocity - right.velocity).norm(dim=1)

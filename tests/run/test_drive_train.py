@@ -15,6 +15,7 @@ from stalwart.core import catalog
 from stalwart.core.contracts import Signature
 from stalwart.core.errors import InputError, RunError
 from stalwart.drive.lessons import Lessons
+from stalwart.drive.planners.named import driver_of
 from stalwart.drive.sensing import Rig, SensorDriver
 from stalwart.drive.simulation import make
 from stalwart.run._imitation import losses
@@ -44,6 +45,14 @@ def test_what_was_taught_is_an_ordinary_checkpoint_that_drives(run: Path) -> Non
         world.step(driver())
     assert driver.memory is not None
     assert driver.memory.abs().sum() > 0
+
+
+def test_a_run_folder_is_a_drivers_name(run: Path) -> None:
+    world = make("rural(seed=1, length_m=400)", worlds=2, agents=4, walkers=0)
+    named = driver_of(str(run), world)
+    assert isinstance(named, SensorDriver)
+    policy = stalwart.load(run)
+    np.testing.assert_array_equal(named(), SensorDriver(world, policy)())  # type: ignore[arg-type]
 
 
 def test_a_run_that_was_killed_ends_at_the_same_weights(run: Path, tmp_path: Path) -> None:

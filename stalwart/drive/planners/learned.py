@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stalwart.core import catalog
 from stalwart.core.errors import InputError
 from stalwart.drive.planners.seat import Seat
+from stalwart.drive.sensing import SensorDriver
 from stalwart.drive.simulation import Worlds
 from stalwart.store import checkpoint
 
@@ -43,7 +44,8 @@ class Seated:
 
 
 def learned(path: str) -> Callable[[Worlds], Any]:
-    """What makes a driver of the policy of a run folder or a checkpoint; the world that its card names knows how.
+    """What makes a driver of the policy of a run folder or a checkpoint: one that has sensors drives through them, for
+    others the world that its card names knows how.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -51,6 +53,9 @@ def learned(path: str) -> Callable[[Worlds], Any]:
     """
     folder = checkpoint.locate(Path(path))
     card, policy = checkpoint.read_card(folder), checkpoint.load(folder)
+    if hasattr(policy, "rig"):
+        seeing: Any = policy
+        return lambda worlds: SensorDriver(worlds, seeing)
     world = str(card.get("data", ""))
     where = catalog.make(world, "worlds") if world.partition("(")[0] in catalog.names("worlds") else None
     if where is None or not hasattr(where, "driver"):
