@@ -7,18 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stalwart.drive.chance import mixed
+from stalwart.drive.chance import GOLDEN, mixed
 from stalwart.drive.compiled import Array, Real, Whole, free_kernel, leaf
 from stalwart.drive.sensors import cast
 from stalwart.drive.sensors.cast import COSINE, EYE_X, EYE_Y, HALF_LENGTH, HALF_WIDTH, SINE
 from stalwart.drive.sensors.records import Boxes, Land, Rays
+from stalwart.drive.sensors.shading import clear
 from stalwart.drive.sensors.surface import in_tiles
 
 FAINTEST = 0.1
 """The reflectivity that is just seen at the greatest range in clear air, when it is met squarely."""
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_16, _32, _48 = (np.uint64(n) for n in (16, 32, 48))
-_LOW = np.uint64(0xFFFF)
+_FAINTEST, _ZERO, _FAR, _LONGEST = np.float32(FAINTEST), np.float32(0), np.float32(1e5), 1e6
+_8, _16, _24, _255, _HALF = (np.uint32(n) for n in (8, 16, 24, 255, 0xFFFF))
+_32, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 class Echoes(NamedTuple):
@@ -43,68 +44,135 @@ class Faults(NamedTuple):
 @leaf
 def squareness(squares: Array, near: Array, slots: Array, k: Whole, columns: Array, first: Whole, last: Whole) -> None:
     """For each column of slot k the cosine between the ground ray and the wall's normal."""
+    cosine, sine = np.float32(slots[k, COSINE]), np.float32(slots[k, SINE])
+    eye_x, eye_y = np.float32(slots[k, EYE_X]), np.float32(slots[k, EYE_Y])
+    half_length, half_width = np.float32(slots[k, HALF_LENGTH]), np.float32(slots[k, HALF_WIDTH])
     for u in range(np.uint64(first), np.uint64(last)):
-        ahead = slots[k, COSINE] * columns[0, u] + slots[k, SINE] * columns[1, u]
-        aside = slots[k, COSINE] * columns[1, u] - slots[k, SINE] * columns[0, u]
-        away = max(0.0, min(1e5, np.float64(near[k, u])))
-        x, y = slots[k, EYE_X] + away * ahead, slots[k, EYE_Y] + away * aside
-        end = abs(x) - slots[k, HALF_LENGTH] > abs(y) - slots[k, HALF_WIDTH]
-        squares[k, u] = np.float32(abs(ahead) if end else abs(aside))
+        ahead = cosine * columns[0, u] + sine * columns[1, u]
+        aside = cosine * columns[1, u] - sine * columns[0, u]
+        away = max(_ZERO, min(_FAR, near[k, u]))
+        x, y = eye_x + away * ahead, eye_y + away * aside
+        squares[k, u] = abs(ahead) if abs(x) - half_length > abs(y) - half_width else abs(aside)
+
+
+@leaf
+def ground_echoes(
+    meets: Array, places: Array, raster: Array, shape: Array, map_: Whole, away: Real, base: Array, rate: Array
+) -> None:
+    """The ground's classes in one row of rays.
+
+    Args:
+        meets: (W,) uint8, written.
+        places: (W,) int32, scratch.
+        base: (3,) the raster square that the sensor stands above, and its height in m.
+        rate: (2, W) float32, squares for each metre of depth.
+    """
+    # Counted from the square that holds the sensor: float32 is then fine enough however large the map is.
+    column, row = np.int32(math.floor(base[0])), np.int32(math.floor(base[1]))
+    x_0, y_0 = np.float32(base[0] - math.floor(base[0])), np.float32(base[1] - math.floor(base[1]))
+    wide, tall, tiles = np.int32(shape[1]), np.int32(shape[0]), np.int32((shape[1] + 7) >> 3)
+    far = np.float32(min(away, _LONGEST))
+    for u in range(np.uint64(meets.shape[0])):
+        x = np.int32(column + np.int32(np.floor(x_0 + rate[0, u] * far)))
+        y = np.int32(row + np.int32(np.floor(y_0 + rate[1, u] * far)))
+        inside = (x >= 0) & (y >= 0) & (x < wide) & (y < tall)
+        place = np.int32(in_tiles(y, x, tiles))
+        places[u] = place if inside else np.int32(-1)
+    for u in range(np.uint64(meets.shape[0])):
+        place = places[u]
+        kind = raster[map_, np.uint64(max(place, 0))]
+        meets[u] = kind if place >= 0 else np.uint8(1)
+
+
+@leaf
+def draw(dice: Array, key: Whole, first: Whole) -> None:
+    """A random number (2, W) uint32 for each ray of a row, whose first one is number `first`."""
+    counter = np.uint64(key + np.uint64(first) * GOLDEN)
+    for u in range(np.uint64(dice.shape[1])):
+        number = mixed(counter)
+        dice[0, u], dice[1, u] = np.uint32(number & _LOW), np.uint32(number >> _32)
+        counter += GOLDEN
 
 
 @leaf
 def listen(
-    view: Whole, range_m: Array, intensity: Array, kind: Array, instance: Array, depth: Array, code: Array,
-    squares: Array, owner: Array, box_kind: Array, box_instance: Array, w: Whole, slopes: Array, base: Array,
+    view: Whole, range_m: Array, intensity: Array, kind: Array, instance: Array, depth: Array, code: Array, reach:
+    Array, squares: Array, owner: Array, box_kind: Array, box_instance: Array, w: Whole, slopes: Array, base: Array,
     rate: Array, raster: Array, shape: Array, map_: Whole, albedo: Array, key: Whole, greatest: Real, deviation: Real,
-    dropout: Real, extinction: Real, backscatter: Real,
+    dropout: Real, extinction: Real, backscatter: Real, meets: Array, places: Array, dice: Array, light: Array,
+    back: Array,
 ) -> None:  # fmt: skip
     """Echoes of all rays of one view.
 
-    Noise is near normal: the sum of four uniform numbers, so that none is further off than 3.5 deviations.
+    Of a ray's 64 random bits four times eight make the error of its range, near normal: the sum of four uniform
+    numbers, so that none is further off than 3.5 deviations; sixteen say whether it is lost, sixteen whether it meets a
+    drop.
+
+    Args:
+        reach: (2, H), between which columns each row may meet boxes.
+        meets: (W,) uint8, places: (W,) int32, dice: (2, W) uint32, light, back: (W,) float32, scratch: the class that
+            is met, the raster's squares, random numbers, the strength of the echo, its range.
     """
     height, width = code.shape
+    spread = deviation * np.float32(math.sqrt(3.0))
     for v in range(np.uint64(height)):
         slope = np.float32(slopes[v])
         longer = np.float32(math.sqrt(1.0 + slope * slope))
+        square = abs(slope) / longer
+        if slope < 0:
+            ground_echoes(meets, places, raster, shape, map_, -base[2] / slope, base, rate)
+            for u in range(np.uint64(width)):
+                light[u] = albedo[np.uint64(meets[u])] * square
+        else:
+            for u in range(np.uint64(width)):
+                meets[u], light[u] = np.uint8(0), _ZERO
         for u in range(np.uint64(width)):
-            what, away = code[v, u], depth[v, u]
-            meets, number, square = 0, 0, abs(slope) / longer
+            instance[view, v, u] = np.uint16(0)
+        for u in range(np.uint64(reach[0, v]), np.uint64(reach[1, v])):
+            what = code[v, u]
             if what >= 0:
-                b = owner[what >> 1]
-                meets, number = int(box_kind[w, b]), int(box_instance[w, b])
-                if what & 1 == 0:
-                    square = squares[what >> 1, u] / longer
-            elif what != cast.SKY:
-                x, y = base[0] + rate[0, u] * away, base[1] + rate[1, u] * away
-                inside = (x >= 0) & (y >= 0) & (x < shape[1]) & (y < shape[0])
-                meets = (
-                    int(raster[map_, in_tiles(np.int32(y), np.int32(x), np.int32((shape[1] + 7) >> 3))])
-                    if inside
-                    else 1
-                )
-            far = away * longer
-            dice = mixed(key + (v * np.uint64(width) + u) * _GOLDEN)
-            more = mixed(dice)
-            four = (dice & _LOW) + ((dice >> _16) & _LOW) + ((dice >> _32) & _LOW) + (dice >> _48)
-            error = (np.float32(four) * np.float32(2.0**-16) - np.float32(2.0)) * np.float32(math.sqrt(3.0))
-            chance = np.float32(more & _LOW) * np.float32(2.0**-16)
-            scattered = np.float32((more >> _16) & _LOW) * np.float32(2.0**-16)
-            back, strength = far + error * deviation, np.float32(0.0)
-            if meets > 0 and far < greatest:
-                kept = np.float32(math.exp(-2.0 * extinction * far)) if extinction > 0 else np.float32(1.0)
-                strength = albedo[meets] * square * kept
-            power = strength * (greatest / far) ** 2
-            if scattered < backscatter:  # a drop close by answers first
-                place = np.float32((more >> _32) & _LOW) * np.float32(2.0**-16)
-                drop = np.float32(1.0) + np.float32(12.0) * place * place
-                if drop < far:
-                    back, strength, power, meets, number = drop, np.float32(0.02), np.float32(1.0), 0, 0
-            heard = (power >= np.float32(FAINTEST)) & (chance >= dropout) & (back > 0)
-            range_m[view, v, u] = back if heard else np.float32(0.0)
-            intensity[view, v, u] = strength if heard else np.float32(0.0)
-            kind[view, v, u] = np.uint8(meets) if heard else np.uint8(0)
-            instance[view, v, u] = np.uint16(number) if heard else np.uint16(0)
+                k = np.uint64(what >> 1)
+                b = owner[k]
+                meets[u], instance[view, v, u] = box_kind[w, b], box_instance[w, b]
+                light[u] = albedo[meets[u]] * (squares[k, u] / longer if what & 1 == 0 else square)
+        draw(dice, key, v * np.uint64(width))
+        if extinction > 0:
+            for u in range(np.uint64(width)):
+                light[u] *= clear(depth[v, u] * longer, np.float32(2.0) * extinction)
+        # One array written by each loop: of two the compiler cannot tell whether they overlap, and goes one by one.
+        for u in range(np.uint64(width)):
+            number = dice[0, u]
+            low = np.uint32(np.uint32(number & _255) + np.uint32(np.uint32(number >> _8) & _255))
+            high = np.uint32(np.uint32(np.uint32(number >> _16) & _255) + np.uint32(number >> _24))
+            error = np.float32(np.int32(np.uint32(low + high))) * np.float32(2.0**-8) - np.float32(2.0 - 2.0**-7)
+            back[u] = depth[v, u] * longer + error * spread
+        for u in range(np.uint64(width)):
+            chance = np.float32(np.int32(np.uint32(dice[1, u] & _HALF))) * np.float32(2.0**-16)
+            far = depth[v, u] * longer
+            ratio = greatest / far
+            heard = (light[u] * ratio * ratio >= _FAINTEST) & (chance >= dropout) & (back[u] > _ZERO) & (far < greatest)
+            places[u] = np.int32(-1) if heard else np.int32(0)
+        for u in range(np.uint64(width)):
+            length = back[u]
+            range_m[view, v, u] = length if places[u] < 0 else _ZERO
+        for u in range(np.uint64(width)):
+            strength = light[u]
+            intensity[view, v, u] = strength if places[u] < 0 else _ZERO
+        for u in range(np.uint64(width)):
+            kind[view, v, u] = np.uint8(np.int32(meets[u]) & places[u])
+        for u in range(np.uint64(width)):
+            instance[view, v, u] = np.uint16(np.int32(instance[view, v, u]) & places[u])
+        if backscatter > 0:
+            for u in range(np.uint64(width)):
+                if np.float32(dice[1, u] >> _16) * np.float32(2.0**-16) < backscatter:
+                    answer = mixed((np.uint64(dice[1, u]) << _32) | np.uint64(dice[0, u]))
+                    place = np.float32(np.uint32(answer >> _32)) * np.float32(2.0**-32)
+                    drop = np.float32(1.0) + np.float32(12.0) * place * place
+                    if drop < depth[v, u] * longer:  # a drop close by answers first
+                        lost = np.float32(dice[1, u] & _HALF) * np.float32(2.0**-16) < dropout
+                        range_m[view, v, u] = _ZERO if lost else drop
+                        intensity[view, v, u] = _ZERO if lost else np.float32(0.02)
+                        kind[view, v, u], instance[view, v, u] = np.uint8(0), np.uint16(0)
 
 
 @free_kernel
@@ -123,7 +191,10 @@ def scan_views(
     slots, owner = np.empty((count_boxes, cast.SLOT_FIELDS)), np.empty(count_boxes, np.int32)
     near, squares = np.empty((count_boxes, width), np.float32), np.empty((count_boxes, width), np.float32)
     spans, low, high = np.empty((count_boxes, 2), np.int32), np.empty(width, np.float32), np.empty(width, np.float32)
-    forward, left, base, rate = np.empty(8), np.empty(8), np.empty(2), np.empty((2, width))
+    forward, left, base, rate = np.empty(8), np.empty(8), np.empty(3), np.empty((2, width), np.float32)
+    meets, places = np.empty(width, np.uint8), np.empty(width, np.int32)
+    dice = np.empty((2, width), np.uint32)
+    light, back = np.empty(width, np.float32), np.empty(width, np.float32)
     depth, code = np.empty((height, width), np.float32), np.empty((height, width), np.int32)
     reach = np.empty((2, height), np.int64)
     for view in range(first, last):
@@ -144,13 +215,15 @@ def scan_views(
                 squareness(squares, near, slots, k, rays.columns, spans[k, 0], spans[k, 1])
         base[0] = (rays.eyes[view, 0] - land.origin[map_, 0]) * per_metre
         base[1] = (rays.eyes[view, 1] - land.origin[map_, 1]) * per_metre
+        base[2] = eye_z
         cosine, sine = math.cos(rays.eyes[view, 3]) * per_metre, math.sin(rays.eyes[view, 3]) * per_metre
         for u in range(width):
             rate[0, u] = cosine * rays.columns[0, u] - sine * rays.columns[1, u]
             rate[1, u] = sine * rays.columns[0, u] + cosine * rays.columns[1, u]
         listen(
-            view, out.range_m, out.intensity, out.kind, out.instance, depth, code, squares, owner, boxes.kind,
+            view, out.range_m, out.intensity, out.kind, out.instance, depth, code, reach, squares, owner, boxes.kind,
             boxes.instance, w, rays.slopes, base, rate, land.raster, land.shape, map_, albedo, rays.keys[view],
             np.float32(faults.greatest_m), np.float32(faults.deviation_m), np.float32(faults.dropout),
-            np.float32(air[style, 0] * faults.air), np.float32(air[style, 1] * faults.air),
+            np.float32(air[style, 0] * faults.air), np.float32(air[style, 1] * faults.air), meets, places, dice, light,
+            back,
         )  # fmt: skip
