@@ -36,6 +36,9 @@ _ZERO, _HALF, _ONE, _TWO, _SIXTH = single(0.0), single(0.5), single(1.0), single
 _LONGEST_M, _ONCOMING, _END_SHARE = single(7.0), single(-0.3), single(0.3)
 _SQUEEZE_S, _LEAST_MARGIN_M, _KEEPS_M, _TIGHT_M = single(25.0), single(0.1), single(0.7), single(0.2)
 _MARGIN_M, _NARROWING, _NEAR_M, _LEAST_MPS = single(0.3), single(0.02), single(4.0), single(1.0)
+_SPARE_M = single(0.5)
+"""More than any margin beside a body."""
+_1, _31 = np.uint32(1), np.uint32(31)
 _WALKER = int(Class.PEDESTRIAN)
 Links = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -129,6 +132,27 @@ def follower(
 
 
 @part
+def _in_reach(
+    f: Floats, n: Ints, first: Whole, last: Whole, x: float, y: float, c: float, s: float, curvature: float, reach:
+    float, wide: float,
+) -> Whole:  # fmt: skip
+    """Bits of the agents from first to last, at most 32, that `body_ahead` may have to mind; a few more than those.
+
+    Without a branch, so that eight go through one instruction.
+    """
+    bits = np.uint32(0)
+    for j in range(np.uint64(first), np.uint64(last)):
+        dx, dy = f[X_M, j] - x, f[Y_M, j] - y
+        ahead = dx * c + dy * s
+        left = dy * c - dx * s - _HALF * curvature * ahead * ahead
+        long, fast = f[LENGTH_M, j], f[SPEED_MPS, j]
+        aside = wide + _HALF * (long + f[WIDTH_M, j]) + _SPARE_M + (_TWO * fast if n[KIND, j] == _WALKER else _ZERO)
+        close = (ahead > _ZERO) & (ahead < reach + long) & (abs(left) < aside) & (n[ALIVE, j] != 0)
+        bits = np.uint32(bits | np.uint32(np.uint32(close) << np.uint32(np.uint32(j - np.uint64(first)) & _31)))
+    return bits
+
+
+@part
 def body_ahead(
     f: Floats, n: Ints, egos: int, a: int, curvature: float, cosine: Floats, sine: Floats
 ) -> tuple[float, float]:
@@ -147,12 +171,17 @@ def body_ahead(
     far = (reach + _LONGEST_M) * (reach + _LONGEST_M)
     nearest, speed = FAR, _ZERO
     walks = n[KIND, a] == _WALKER
+    bits = np.uint32(0)
     for j in range(f.shape[1]):
+        if j & 31 == 0:
+            bits = _in_reach(f, n, j, min(j + 32, f.shape[1]), x, y, c, s, curvature, reach, wide)
+        if not bits >> np.uint32(j & 31) & _1:
+            continue
         dx, dy = f[X_M, j] - x, f[Y_M, j] - y
         if dx * dx + dy * dy > far:
             continue
         ahead = dx * c + dy * s
-        if ahead <= _ZERO or ahead > reach + _HALF * f[LENGTH_M, j] or not n[ALIVE, j] or j == a:
+        if ahead <= _ZERO or ahead > reach + _HALF * f[LENGTH_M, j] or j == a:
             continue
         on_foot = n[KIND, j] == _WALKER
         if walks and on_foot:
