@@ -6,6 +6,9 @@ seconds of one thread, which other work on the machine disturbs less than wall t
 
     python benchmarks/drive_camera.py --worlds 64 512 4096 --rounds 5
     python benchmarks/drive_camera.py --threads 2
+    python benchmarks/drive_camera.py --plot docs/images/driving-cost.png
+
+The last one draws the cost against the number of boxes and of pixels, in 128 worlds.
 """
 
 from __future__ import annotations
@@ -63,6 +66,48 @@ def least(work: Callable[[], object], rounds: int, clock: Callable[[], float]) -
     return min(times)
 
 
+def cost(
+    worlds: int, boxes: int, style: str, height: int, width: int, rounds: int, clock: Callable[[], float]
+) -> tuple[float, float]:
+    """Seconds of one camera frame and of one scan of as many channels as a quarter of the rows."""
+    camera, lidar = cameras.Camera(height, width), lidars.Lidar(height // 4, width * 8 // 3)
+    scene = traffic(worlds, boxes, street(), style)
+    frames, scan = cameras.room(camera, worlds), lidars.room(lidar, worlds)
+    cameras.see(scene, camera, out=frames)
+    lidars.scan(scene, lidar, out=scan)
+    seen = least(lambda: cameras.see(scene, camera, out=frames), rounds, clock) / worlds
+    return seen, least(lambda: lidars.scan(scene, lidar, out=scan), rounds, clock) / worlds
+
+
+def plot(file: str, style: str, rounds: int, clock: Callable[[], float]) -> None:
+    """Cost against the number of boxes at 64 x 96, and against pixels and rays with 24 boxes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    boxes = [0, 6, 12, 24, 48, 96]
+    sizes = [(32, 48), (64, 96), (96, 144), (128, 192), (192, 288)]
+    by_boxes = np.array([cost(128, n, style, 64, 96, rounds, clock) for n in boxes]) * 1e6
+    by_pixels = np.array([cost(128, 24, style, *size, rounds, clock) for size in sizes]) * 1e6
+    pixels = np.array([h * w for h, w in sizes])
+    for n, (seen, heard) in zip(boxes, by_boxes, strict=True):
+        print(f"{n:4} boxes: {seen:7.1f} a frame, {heard:7.1f} a scan")
+    for n, (seen, heard) in zip(pixels, by_pixels, strict=True):
+        print(f"{n:6} pixels, {n * 2 // 3:6} rays: {seen:7.1f} a frame, {heard:7.1f} a scan")
+    _, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    left.plot(boxes, by_boxes[:, 0], "o-", label="camera, 64 × 96")
+    left.plot(boxes, by_boxes[:, 1], "s-", label="LiDAR, 16 × 256")
+    left.set(xlabel="boxes beside the own one", ylabel="CPU µs, one thread", ylim=(0, None))
+    right.plot(pixels / 1000, by_pixels[:, 0], "o-", label="camera, by pixels")
+    right.plot(pixels * 2 / 3000, by_pixels[:, 1], "s-", label="LiDAR, by rays")
+    right.set(xlabel="thousand pixels or rays (24 boxes)", ylim=(0, None))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    plt.savefig(file, dpi=100)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", type=int, nargs="+", default=[64, 512, 4096])
@@ -70,26 +115,23 @@ def main() -> None:
     parser.add_argument("--styles", nargs="+", default=["sun"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--plot", help="a picture to be written, instead of the table")
     options = parser.parse_args()
     numba.set_num_threads(options.threads)
     clock = time.process_time if options.threads == 1 else time.perf_counter
     unit = "CPU µs" if options.threads == 1 else "wall µs"
-    ground, camera, lidar = street(), cameras.Camera(), lidars.Lidar()
     begun = time.process_time()
-    cameras.see(traffic(1, 1, ground, "sun"), camera)
-    lidars.scan(traffic(1, 1, ground, "sun"), lidar)
+    cost(1, 1, "sun", 64, 96, 1, clock)
     print(f"first call (compiles where nothing is cached): {time.process_time() - begun:.1f} CPU s")
+    if options.plot:
+        plot(options.plot, options.styles[0], options.rounds, clock)
+        return
     head = f"{'style':8}{'worlds':>8}{'boxes':>7}{unit + ' a frame':>18}{'frames/s':>10}"
     print(head + f"{unit + ' a scan':>18}{'scans/s':>10}")
     for name in options.styles:
         for boxes in options.boxes:
             for worlds in options.worlds:
-                scene = traffic(worlds, boxes, ground, name)
-                frames, scan = cameras.room(camera, worlds), lidars.room(lidar, worlds)
-                cameras.see(scene, camera, out=frames)
-                lidars.scan(scene, lidar, out=scan)
-                seen = least(lambda: cameras.see(scene, camera, out=frames), options.rounds, clock) / worlds  # noqa: B023
-                heard = least(lambda: lidars.scan(scene, lidar, out=scan), options.rounds, clock) / worlds  # noqa: B023
+                seen, heard = cost(worlds, boxes, name, 64, 96, options.rounds, clock)
                 row = f"{name:8}{worlds:8}{boxes:7}{seen * 1e6:18.1f}{1 / seen:10.0f}"
                 print(row + f"{heard * 1e6:18.1f}{1 / heard:10.0f}", flush=True)
 

@@ -8,7 +8,8 @@ import torch
 from worlds import random_scene
 
 from stalwart.core.errors import InputError
-from stalwart.drive.scene import Class, Scene
+from stalwart.drive.pyramid import FULL
+from stalwart.drive.scene import Class, Ground, Scene
 from stalwart.drive.sensors.camera import Camera, room, see
 from stalwart.drive.sensors.locate import locate
 from stalwart.drive.sensors.shade import shade
@@ -114,3 +115,20 @@ def test_uv_names_the_place_on_the_texture_that_was_drawn() -> None:
         assert abs(read - uv.transpose(1, 0, 2, 3)[:, on]).max(1).tolist() <= [0.13, 0.13]
     assert set(np.unique(face)) <= set(range(7))
     assert (face[frames.kind == 0] == 6).all()
+
+
+@pytest.mark.parametrize("distance_m", [18.0, 45.0], ids=["squares", "pyramid"])
+def test_paint_is_seen_with_its_area_whatever_the_row_it_falls_into(distance_m: float) -> None:
+    """A stripe of half a metre across the road, thinner than most rows of pixels there: its mean share over all rows."""
+    worlds, raster = 400, np.full((1, 80, 400), Class.ROAD, np.uint8)
+    raster[0, :, round(distance_m / 0.25) : round(distance_m / 0.25) + 2] = Class.LINE
+    scene = Scene.empty(worlds, 1, Ground(raster, 0.25, np.array([[0, -10]], np.float32)))
+    scene.length_m[:], scene.width_m[:], scene.height_m[:] = 4.0, 2.0, 1.5
+    scene.alive[:], scene.x_m[:, 0] = True, np.linspace(0, distance_m / 3, worlds)
+    camera = Camera(height=64, width=32, fov_deg=20, x_m=0.0, z_m=4.0)
+    frames = see(scene, camera, out=room(camera, worlds, affine=True))
+    assert frames.texels is not None
+    seen = frames.texels[:, :, 16, 2].sum(1) / FULL
+    away = distance_m - scene.x_m[:, 0].astype(np.float64)
+    rows = camera.focal_px * camera.z_m * (1 / away - 1 / (away + 0.5))
+    assert seen.mean() == pytest.approx(rows.mean(), rel=0.12)
