@@ -119,7 +119,7 @@ def test_uv_names_the_place_on_the_texture_that_was_drawn() -> None:
 
 @pytest.mark.parametrize("distance_m", [18.0, 45.0], ids=["squares", "pyramid"])
 def test_paint_is_seen_with_its_area_whatever_the_row_it_falls_into(distance_m: float) -> None:
-    """A stripe of half a metre across the road, thinner than most rows of pixels there: its mean share over all rows."""
+    """A stripe of half a metre across the road, thinner than most rows of pixels: its mean share over all rows."""
     worlds, raster = 400, np.full((1, 80, 400), Class.ROAD, np.uint8)
     raster[0, :, round(distance_m / 0.25) : round(distance_m / 0.25) + 2] = Class.LINE
     scene = Scene.empty(worlds, 1, Ground(raster, 0.25, np.array([[0, -10]], np.float32)))
