@@ -3,6 +3,7 @@
 With r = π(a|s) / π_old(a|s) the policy climbs E[min(r A, clip(r, 1 − ε, 1 + ε) A)] (equation 7), the values descend
 ½ (V − R)², and an entropy bonus keeps the policy from settling early (equation 9). Advantages are GAE's
 (`mdp/returns.py`). What else makes it work is in Huang et al., "The 37 implementation details of PPO" (ICLR blog 2022).
+With κ above 0 it is SA-PPO (Zhang et al., NeurIPS 2020), `mdp/smooth.py`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from stalwart.mdp.policies import Policy, gumbel
 from stalwart.mdp.quick import heads_of
 from stalwart.mdp.returns import Floats, advantages
 from stalwart.mdp.rollout import Collector, Draw, Rollout
+from stalwart.mdp.smooth import roughness
 from stalwart.mdp.spaces import Spaces
 from stalwart.store import checkpoint
+
+_RISEN = 0.75
+"""Of the training, when the ε of SA-PPO has risen in full."""
 
 
 @component
@@ -74,6 +79,12 @@ class ppo:
     """Of vector actions at the start, in units of half their range."""
     values_first: Annotated[int, at_least(0)] = 0
     """Rollouts at the start from which only the values learn: those of a policy to begin with are not known yet."""
+    kappa: Annotated[float, at_least(0)] = 0.0
+    """κ: weight of how much the policy may be changed within ε of what it sees; 0: plain PPO."""
+    epsilon: Annotated[float, above(0)] = 0.1
+    """ε, L∞, of observations as the policy prepares them; it rises from 0 within three quarters of the training."""
+    climbs: Annotated[int, at_least(1)] = 3
+    """Steps of ascent by which that is searched."""
 
     def begin(self, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> _Student:
         return _Student(self, spaces, worlds, seed, device)
@@ -127,6 +138,10 @@ class _Student:
         self.heads = np.zeros((how.horizon, worlds, outputs), np.float32)  # the policy's numbers, as it acted
         self.income = np.zeros(4)  # of the discounted return: how many, mean, sum of squares; and 1 once begun
         self.running = np.zeros(worlds)
+        self.share = 0.0
+        """Of the training, what is done."""
+        if how.gru and how.kappa:
+            raise InputError(f"ppo: kappa must be 0 where there is a memory. Got {how.kappa!r}.")
         if how.gru and how.batch < how.horizon:
             raise InputError(f"ppo: batch must be at least the horizon where there is a memory. Got {how.batch}.")
 
@@ -147,7 +162,7 @@ class _Student:
         shape = worlds.single_action_space.shape or ()
         rounds = max(1, round(steps / (how.horizon * worlds.num_envs)))
         for number in range(rounds):
-            share = begun + (ended - begun) * number / rounds
+            share = self.share = begun + (ended - begun) * number / rounds
             self.flat.lr = how.lr * (1 - share) if how.anneal else how.lr
             with torch.inference_mode():
                 collector.collect(self._drawing(rng, worlds.num_envs, shape))
@@ -226,7 +241,7 @@ class _Student:
                 features = self.policy.body(seen)
                 log, entropy = log_density(self.policy, self.policy.head(features), action)
                 value = self.critic.outputs_of(features if self.how.shared else seen)[0][:, 0]
-                losses.append(self._descend(log - before, gain, value, target, entropy))
+                losses.append(self._descend(log - before, gain, value, target, entropy, self._rough(seen, rng)))
         return self._figures(losses)
 
     def _sequences(
@@ -258,13 +273,25 @@ class _Student:
                 losses.append(self._descend(log_ratio, gains[:, index][good], value, targets[:, index][good], entropy))
         return self._figures(losses)
 
-    def _descend(self, log_ratio: Tensor, gain: Tensor, value: Tensor, target: Tensor, entropy: Tensor) -> Tensor:
+    def _rough(self, seen: Tensor, rng: torch.Generator) -> Tensor | None:
+        """κ R of SA-PPO (equation 8); None in plain PPO."""
+        epsilon = self.how.epsilon * min(self.share / _RISEN, 1.0)
+        if not self.how.kappa or not epsilon:
+            return None
+        return self.how.kappa * roughness(self.policy, seen, epsilon, self.how.climbs, rng)
+
+    def _descend(
+        self, log_ratio: Tensor, gain: Tensor, value: Tensor, target: Tensor, entropy: Tensor,
+        rough: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         how = self.how
         deviation, mean = torch.std_mean(gain)
         climbing = clipped(log_ratio, (gain - mean) / (deviation + 1e-8), how.clip)
         loss = how.value * torch.nn.functional.mse_loss(value, target)
         if self.rollouts >= how.values_first:
             loss = loss + climbing - how.entropy * entropy
+        if rough is not None:
+            loss = loss + rough
         self.flat.step(loss, how.most_gradient)
         return loss.detach()
 

@@ -24,6 +24,11 @@ ALGOS = (
     ("CartPole-v1", "ppo(horizon=32, batch=32, epochs=2, scale_rewards=True)", 2),
     ("CartPole-v1", "ppo(horizon=16, batch=32, epochs=2, gru=4)", 2),
     ("Pendulum-v1", "sac(after=64, batch=16, widths=(16, 16), memory=1000, normalise=True)", 2),
+    (
+        "CartPole-v1",
+        "atla(learner=ppo(horizon=16, epochs=2, kappa=1.0), rival=ppo(horizon=16, epochs=2), epsilon=0.1, turns=2)",
+        2,
+    ),
 )
 
 

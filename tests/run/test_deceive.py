@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from stalwart.core import catalog
 from stalwart.core.contracts import Signature
 from stalwart.core.errors import InputError
+from stalwart.mdp.deceived import DeceivingWorlds
 from stalwart.mdp.policies import Policy
 from stalwart.run._deceived import Climbed, Deceived, Learned, Shaken
 from stalwart.run._judge import doubts
 from stalwart.run.deceive import deceive
 from stalwart.run.learn import Practice, learn
 from stalwart.store import checkpoint
-from stalwart.worlds.deceiving import DeceivingWorlds
 
 BALANCE = torch.tensor([0.1, 0.2, 2.0, 0.6])
 """Push towards where the pole falls: such a policy balances CartPole for all 500 steps."""

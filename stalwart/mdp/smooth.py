@@ -1,0 +1,50 @@
+"""How much a policy changes its mind within a small distance of what it sees: Zhang et al., "Robust deep reinforcement
+learning against adversarial perturbations on state observations" (NeurIPS 2020), section 3.3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stalwart.mdp.policies import Policy
+
+
+def divergence(policy: Policy, here: Tensor, there: Tensor) -> Tensor:
+    """(N,) KL(π(·|s) ‖ π(·|ŝ)) from the head's numbers at s and at ŝ, (N, outputs) each.
+
+    For 'logits' that of two categorical distributions; for 'gaussian' ½ Σ ((μ − μ̂) / σ)², as both have one deviation.
+    """
+    if policy.kind == "logits":
+        logs = here.log_softmax(-1)
+        return (logs.exp() * (logs - there.log_softmax(-1))).sum(-1)
+    return 0.5 * ((here - there) / policy.deviation().detach()).square().sum(-1)
+
+
+def furthest(policy: Policy, prepared: Tensor, epsilon: float, steps: int, rng: torch.Generator) -> Tensor:
+    """(N, inputs) within ±ε of prepared observations where the policy differs most from what it does there.
+
+    Ascent by signs (Madry et al., ICLR 2018) from a random start, since at s itself the slope is 0. No gradient is
+    left on the weights.
+    """
+    with torch.no_grad():
+        here, _ = policy.outputs_of(prepared)
+    change = (torch.rand(prepared.shape, generator=rng).to(prepared) * 2 - 1) * epsilon
+    step = 2.5 * epsilon / (steps + 1)
+    for _ in range(steps):
+        change.requires_grad_(True)
+        away = divergence(policy, here, policy.outputs_of(prepared + change)[0]).sum()
+        (slope,) = torch.autograd.grad(away, change)
+        change = (change.detach() + step * slope.sign()).clamp(-epsilon, epsilon)
+    return prepared + change.detach()
+
+
+def roughness(policy: Policy, prepared: Tensor, epsilon: float, steps: int, rng: torch.Generator) -> Tensor:
+    """The mean over observations of the greatest divergence found within ±ε (equation 8 there), to be descended.
+
+    The policy's mind at s itself is held: its neighbours are drawn to it and not it to them.
+    """
+    there, _ = policy.outputs_of(furthest(policy, prepared, epsilon, steps, rng))
+    with torch.no_grad():
+        here, _ = policy.outputs_of(prepared)
+    return divergence(policy, here, there).mean()
