@@ -1,6 +1,8 @@
 """A driver through camera and LiDAR, taught by the rule-based expert; then scored beside the baselines.
 
-RESULTS
+Seed 0, one loaded thread of a 2-core x86-64 CPU, 2026-11-28, 321 CPU s of training, twenty drives of 30 s on test maps:
+completion 99.6 %, CARLA's driving score 0.940 (`brake` 0.960, `expert` 0.958), 1 collision, 2 red lights. It keeps its
+lane, but hardly sees others and signals yet: docs/results.md, "The learned driver". More steps were not affordable.
 
     python recipes/driver_student.py [OUT]
 
