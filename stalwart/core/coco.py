@@ -17,6 +17,7 @@ from torch import Tensor
 from stalwart.core import resampled
 from stalwart.core.errors import ContractError, InputError
 from stalwart.core.finding import Detections
+from stalwart.core.mistaken import confusion
 from stalwart.core.objects import NONE, ObjectBatch
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100", "ar_small", "ar_medium",
@@ -31,10 +32,14 @@ class CocoMetric:
     """AP, AP50, AP75, of small, medium and large objects, AR, and AP of each class; an interval of AP50.
 
     With masks the figures are of masks, and those of the boxes stand beside them as `box_ap`, `box_ap50`, ...
+
+    Besides, `confusion` (K, K) says which objects are taken for which, by detections of at least the `threshold`'s
+    score (`core/mistaken.py`); and `precision` of each class holds AP50's own curve: the precision at the recalls 0,
+    0.01, ..., 1, or nothing for a class without objects.
     """
 
-    def __init__(self, classes: Sequence[str], masks: bool = False) -> None:
-        self.classes, self.masks = tuple(classes), masks
+    def __init__(self, classes: Sequence[str], masks: bool = False, threshold: float = 0.3) -> None:
+        self.classes, self.masks, self.threshold = tuple(classes), masks, threshold
         self.rows: list[dict[str, Any]] = []
         """For each image its objects and what was found, as plain lists; masks run-length encoded as COCO does."""
 
@@ -82,7 +87,15 @@ class CocoMetric:
                 for row, other in zip(per_class, boxes_per_class, strict=True):
                     row |= {"box_ap": other["ap"], "box_ap50": other["ap50"]}
         intervals = {} if between is None else {"ap50": between}
-        return {"n": len(self.rows), **figures, "per_class": per_class, "intervals": intervals}
+        at_half = evaluated.eval["precision"][0, :, :, 0, -1]  # (R, K)
+        return {
+            "n": len(self.rows),
+            **figures,
+            "per_class": per_class,
+            "confusion": confusion(self.rows, len(self.classes), self.threshold),
+            "precision": [column.tolist() if (column > -1).all() else [] for column in np.asarray(at_half).T],
+            "intervals": intervals,
+        }
 
     def _of(self, evaluated: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The twelve figures, None where there is nothing to count, and the rows of the classes."""

@@ -112,7 +112,7 @@ class detection:
         return aiming.toward(targets, label)
 
     def metric(self, info: Info) -> Metric:
-        return CocoMetric(info.classes)
+        return CocoMetric(info.classes, threshold=self.threshold)
 
     def move(self, targets: ObjectBatch, placement: Tensor, size: tuple[int, int]) -> ObjectBatch:
         return move(targets, placement, size)

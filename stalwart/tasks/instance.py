@@ -125,7 +125,7 @@ class instance:
         return aiming.toward(targets, label)
 
     def metric(self, info: Info) -> Metric:
-        return CocoMetric(info.classes, masks=True)
+        return CocoMetric(info.classes, masks=True, threshold=self.threshold)
 
     def move(self, targets: ObjectBatch, placement: Tensor, size: tuple[int, int]) -> ObjectBatch:
         return move(targets, placement, size)

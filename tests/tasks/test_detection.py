@@ -249,6 +249,36 @@ def test_average_precision_is_pycocotools(seed: int) -> None:
         assert (figures[name] if figures[name] is not None else -1) == pytest.approx(float(value), abs=1e-6), name
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_curve_is_pycocotools_and_its_mean_is_ap50(seed: int) -> None:
+    truth, said = made_up(seed)
+    metric = CocoMetric(INFO.classes)
+    metric.update(said, stack(truth))
+    figures = metric.compute()
+    for row, curve in zip(figures["per_class"], figures["precision"], strict=True):
+        assert len(curve) == (0 if row["ap50"] is None else 101)
+        assert curve == sorted(curve, reverse=True)
+        assert not curve or sum(curve) / 101 == pytest.approx(row["ap50"])
+
+
+def test_objects_are_counted_by_what_they_are_taken_for() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [0, 20, 10, 30], [40, 40, 50, 50]])
+    crowd = torch.tensor([False, False, False, True])
+    truth = Objects(boxes, torch.tensor([0, 0, 1, 1]), None, crowd)
+    found = torch.tensor(
+        [[0.0, 0, 10, 9], [0, 0, 10, 10], [20, 0, 30, 10], [0, 26, 10, 36], [40, 40, 50, 50], [0, 20, 10, 30]]
+    )
+    labels = torch.tensor([1, 0, 0, 1, 1, 1])
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.2])
+    metric = CocoMetric(INFO.classes, threshold=0.3)
+    metric.update([Detections(found, labels, scores)], stack([truth]))
+    table = metric.compute()["confusion"]
+    # The first object is taken for class 1 by the surest, the second found as it is; the third's box is off, the right
+    # one not sure enough; the crowd does not count.
+    assert table[0][:2] == [1, 1]
+    assert sum(map(sum, table)) == 2
+
+
 def test_no_detection_at_all_scores_nothing() -> None:
     truth, _ = made_up(0)
     metric = CocoMetric(INFO.classes)

@@ -92,7 +92,8 @@ def _dense(record: Record, evaluation: Evaluation | None) -> Section | None:
         parts.append(folded(f"The other {count(len(rows) - MOST_ROWS)} classes", rest))
     if evaluation is not None and evaluation.confusion and len(evaluation.confusion) <= MOST_ROWS:
         names = [row.name for row in evaluation.per_class]
-        parts.append(tag("div", charts.heat("Which pixels are taken for which", names, evaluation.confusion),
+        what = "objects" if first.startswith("ap") else "pixels"
+        parts.append(tag("div", charts.heat(f"Which {what} are taken for which", names, evaluation.confusion),
                          class_="plots two"))  # fmt: skip
     return Section("Classes", tag("div", parts))
 
