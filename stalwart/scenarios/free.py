@@ -22,13 +22,15 @@ _FAMILIES = {
     "town": ("town(seed={}, blocks=2)", 18, 40, 6),
 }
 """Each family: its maps, agents where traffic is light and where it is dense, walkers among them."""
+_STEP_M = 5.0
 
 
 @component
 class free:
     """Somewhere on a map, on a route drawn by chance, among other drivers and walkers.
 
-    The goal is half of what the speeds to be driven along the route allow in the time, or the end of the road.
+    The goal is the way that law allows in half of the time to who is alone (speeds, red lights, stop signs), or the end
+    of the road.
     """
 
     roads: Literal["motorway", "rural", "crossroads", "roundabout", "town"] = "town"
@@ -64,6 +66,7 @@ class free:
         way = world.observe()[:, 0, 22]
         s = world.state
         s.speed_mps[:, 0] = np.minimum(s.speed_mps[:, 0], np.sqrt(2 * 2.5 * np.maximum(way - 5.0, 0.0)))
-        goal = np.minimum(lawful_way_m(world, self.seconds / 2), lawful_way_m(world, 1e6) - s.length_m[:, 0])
+        # Before the road's end by a body and the way of a step, so that nobody is off the road when it is there.
+        goal = np.minimum(lawful_way_m(world, self.seconds / 2), lawful_way_m(world, 1e6) - s.length_m[:, 0] - _STEP_M)
         variants: tuple[Variant, ...] = tuple({"map": roads[k % len(roads)]} for k in range(self.worlds))
         return Stage(world, self.seconds, np.maximum(goal, 1.0).astype(np.float32), variants)

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stalwart.core import catalog
 from stalwart.drive import score
+from stalwart.drive.geometry.tables import LANES
 from stalwart.drive.planners.along import FAR, along_route
 from stalwart.drive.planners.expert import Expert
 from stalwart.drive.planners.rss import rss_distance
-from stalwart.drive.scenarios.stage import put, worlds_of
+from stalwart.drive.scenarios.acting import follow
+from stalwart.drive.scenarios.stage import put, way_on, worlds_of
 from stalwart.drive.simulation import make
 
 
@@ -81,3 +84,47 @@ def test_who_is_along_a_route_is_where_geometry_has_them() -> None:
         same = np.cos(s.yaw_rad[w] - s.yaw_rad[w, 0]) < -0.9
         assert (near.ahead_m[w, 0, same & (s.alive[w] != 0)] == FAR).all()
     assert checked >= 4
+
+
+def before_an_end() -> tuple[int, int, int, float]:
+    """On `motorway(seed=1)` a lane, the next one, which ends, the one beside that, and the first one's length."""
+    lanes = catalog.make("motorway(seed=1)", "roads").build().lanes
+    for first, lane in enumerate(lanes):
+        for ends in lane.successors if lane.left >= 0 else ():
+            beside = lanes[ends].left
+            if not lanes[ends].successors and beside >= 0 and lanes[beside].successors:
+                return first, ends, beside, lane.line.length_m
+    raise AssertionError("no lane ends there")
+
+
+@pytest.mark.parametrize("ahead_m", [-3.0, 4.0])
+def test_where_its_lane_ends_it_waits_for_room_beside_whoever_is_there(ahead_m: float) -> None:
+    first, ends, beside, length = before_an_end()
+    world, _ = worlds_of(["motorway(seed=1)"], [{}], 0, actors=1)
+    put(world, 0, 0, first, length - 60.0, 25.0, route=(beside,))
+    put(world, 0, 1, first - 1, length - 60.0 + ahead_m, 25.0)
+    driver, s = Expert(world), world.state
+    for _ in range(160):
+        controls = driver()
+        controls[:, 1:] = follow(world, 1, 25.0)[:, None]
+        assert not world.step(controls).hit.any()
+    base = int(world.places.map_n[0, LANES])
+    assert s.lane[0, 0] - base != ends
+    assert abs(s.route_d_m[0, 0]) < 0.5
+    assert s.speed_mps[0, 0] > 15
+
+
+def test_from_a_stand_before_a_lanes_end_it_turns_out_when_nobody_comes() -> None:
+    _, ends, beside, _ = before_an_end()
+    world, _ = worlds_of(["motorway(seed=1)"], [{}], 0)
+    length = world.maps[0].lanes[ends].line.length_m
+    put(world, 0, 0, ends, length - 9.0, 0.0)
+    s = world.state
+    s.route[0, 0, :2] = np.array(way_on(world, 0, [beside]))[:2] + int(world.places.map_n[0, LANES])
+    s.route_s_m[0, 0], s.route_d_m[0, 0] = length - 9.0, -3.6
+    driver = Expert(world)
+    for _ in range(150):
+        outcome = world.step(driver())
+        assert not outcome.off_road.any()
+    assert abs(s.route_d_m[0, 0]) < 0.5
+    assert s.speed_mps[0, 0] > 5

@@ -13,8 +13,9 @@ from stalwart.core import catalog
 from stalwart.core.errors import SpellingError
 from stalwart.drive import score
 from stalwart.drive.dressing import Dressed
+from stalwart.drive.geometry.lanes import Control, Use
 from stalwart.drive.scenarios.regulation import careful_human_avoids, eu_least_ttc_s
-from stalwart.drive.scenarios.stage import Stage
+from stalwart.drive.scenarios.stage import Stage, lawful_way_m, put, set_green, worlds_of
 from stalwart.drive.scenarios.suites import SUITES, scenarios_of
 from stalwart.drive.scene import Class
 from stalwart.drive.scores.suite import drive
@@ -171,3 +172,21 @@ def test_the_light_is_seen_by_cameras_and_changes_nothing_else(name: str) -> Non
     camera = Camera(height=24, width=36)
     bright, dark = (see(Dressed(world).scene().select(np.array([0])), camera).rgb.mean() for world in (one, other))
     assert dark < 0.5 * bright
+
+
+def test_the_lawful_way_stands_at_red_and_goes_on_at_green() -> None:
+    world, _ = worlds_of(["crossroads(seed=1)"], [{}, {}], 0)
+    lanes = world.maps[0].lanes
+    through = next(k for k, lane in enumerate(lanes) if lane.control == Control.SIGNAL and lane.use == Use.DRIVE)
+    entering = next(k for k, lane in enumerate(lanes) if through in lane.successors)
+    signal = world.maps[0].signals[lanes[through].signal]
+    length = lanes[entering].line.length_m
+    for w in range(2):
+        put(world, w, 0, entering, length - 20.0, 8.0, route=(through,))
+    set_green(world, 0, through, into_s=0.5)
+    set_green(world, 1, through, into_s=signal.green_s + signal.yellow_s + 0.5)
+    red_s = signal.period_s - signal.green_s - signal.yellow_s - 0.5
+    soon, later = lawful_way_m(world, 8.0), lawful_way_m(world, red_s + 8.0)
+    assert soon[0] > 30
+    assert soon[1] == pytest.approx(20.0, abs=1.1)  # samples lie a metre apart
+    assert later[1] > 30

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stalwart.drive.geometry.tables import BROAD_M
+from stalwart.drive.geometry.tables import BROAD_M, ENDS, FOLLOWING, LANE_M, MOST_LINKS
 from stalwart.drive.planners.along import Along, along_route, courses, safe_beside_m
 from stalwart.drive.planners.foresight import (
     CROSS_S,
@@ -38,6 +38,8 @@ _CROSS_S, _LATEST_S = 2.2, 1.0
 PATIENCE_S = 1.8
 STOP_MARGIN_M = 1.5
 BESIDE_M, COMMITTED_M, _SETTLED_M = 1.2, 2.4, 0.8
+_END_M, _END_MPS2 = 6.0, 2.0
+"""How far before a lane's end it stands, to have room to turn out; how hard it brakes for that."""
 
 
 class Expert:
@@ -66,10 +68,15 @@ class Expert:
         seen, ahead, near = world.observe(), self._out.astype(np.float64), along_route(world)
         speed, desired = seen[..., 0].astype(np.float64), desired_mps(seen)
         self.waits = waits = self._waits(near, speed, seen[..., 3])
+        ends = self._ends(ahead)
         accel = np.minimum(
-            idm(speed, desired, ahead[..., LEAD_GAP], ahead[..., LEAD_MPS]),
+            idm(speed, desired, np.where(ends, FAR, ahead[..., LEAD_GAP]), ahead[..., LEAD_MPS]),
             idm(speed, desired, np.maximum(ahead[..., NEAR_GAP], 0.1), ahead[..., NEAR_MPS]),
         )
+        # Speed finds the next gap sooner: before a lane's end it is kept until braking must begin.
+        brake = -(speed**2) / (2 * np.maximum(ahead[..., LEAD_GAP] - _END_M, 0.1))
+        end = ends & ~self._moving_over & (brake < -_END_MPS2)
+        accel = np.where(end, np.minimum(accel, np.where(speed > 0.3, brake, -1.0)), accel)
         # IDM stands 2.5 m before what it follows: a stop line may be come nearer to.
         stop = idm(speed, desired, np.maximum(ahead[..., STOP_WAY] + STOP_MARGIN_M, 0.1), np.zeros_like(speed))
         accel = np.minimum(accel, stop)
@@ -82,7 +89,15 @@ class Expert:
         late = (gap / closing < _LATEST_S) | (closing**2 / (2 * np.maximum(gap - 0.5, 0.1)) > 4.5)
         crossed = ahead[..., CROSS_S] < _CROSS_S
         accel = np.where((late | crossed) & (speed > 0.3), HARD_MPS2, accel)
-        return np.stack([accel, steer_along(seen, ahead, waits)], -1).astype(np.float32)
+        keeps = waits | (self._parts() & (np.abs(seen[..., 3]) < BESIDE_M))
+        return np.stack([accel, steer_along(seen, ahead, keeps)], -1).astype(np.float32)
+
+    def _ends(self, ahead: Doubles) -> Flags:
+        """(W, E) whether what is next ahead on the lane is its end, where one beside it goes on."""
+        s, egos, t = self.world.state, self.world.egos, self.world.tables
+        lane = s.lane[:, :egos]
+        rest = t.lane_f[lane, LANE_M] - s.s_m[:, :egos] - s.length_m[:, :egos] / 2
+        return np.asarray((t.lane_n[lane, ENDS] != 0) & (np.abs(ahead[..., LEAD_GAP] - rest) < 0.1))
 
     def _in_the_way(self, near: Along) -> tuple[Doubles, Doubles]:
         """(W, E) gap to the next one on the route who is not clear of it by RSS's lateral distance, and its speed."""
@@ -123,6 +138,17 @@ class Expert:
         who = gaps.argmin(-1)[..., None]
         theirs = np.take_along_axis(s.speed_mps[:, None] + 0 * near.ahead_m, who, -1)[..., 0]
         return np.asarray(np.maximum(idm(speed, desired, np.take_along_axis(gaps, who, -1)[..., 0], theirs), -2.0))
+
+    def _parts(self) -> Flags:
+        """(W, E) whether the route goes on in a lane that does not follow the one it is in but lies beside what does:
+        it is changed to when there is room, and not driven to across whoever is there.
+        """
+        s, egos, t = self.world.state, self.world.egos, self.world.tables
+        at = s.route_at[:, :egos, None].astype(np.int64)
+        on = np.take_along_axis(s.route, at, -1)[..., 0]
+        then = np.take_along_axis(s.route, np.minimum(at + 1, s.route.shape[2] - 1), -1)
+        follows = (t.lane_n[on, FOLLOWING : FOLLOWING + MOST_LINKS] == then).any(-1)
+        return np.asarray((then[..., 0] >= 0) & ~follows)
 
 
 def steer_along(seen: NDArray[np.float32], ahead: Doubles, waits: Flags) -> Doubles:

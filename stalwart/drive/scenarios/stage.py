@@ -20,8 +20,8 @@ from stalwart.core import catalog
 from stalwart.core.errors import InputError
 from stalwart.core.rng import seed_of
 from stalwart.drive.compiled import single
-from stalwart.drive.geometry.lanes import RoadMap, expect_choice
-from stalwart.drive.geometry.tables import CAP, FIRST, LANE_M, LANES, LAST, SIGNAL, STEP_M
+from stalwart.drive.geometry.lanes import Control, RoadMap, expect_choice
+from stalwart.drive.geometry.tables import CAP, CONTROL, FIRST, LANE_M, LANES, LAST, SIGNAL, STEP_M
 from stalwart.drive.scene import Class
 from stalwart.drive.simulation import Worlds, make
 from stalwart.drive.traffic.step import clock
@@ -32,6 +32,8 @@ Script = Callable[[Worlds, float], Floats]
 """(world, seconds since the start) → (W, E − 1, 2): acceleration [m/s²] and steering angle [rad] of the actors."""
 Variant = Mapping[str, float | str]
 
+STANDS_S = 3.0
+"""How long one stands at a stop sign where nobody comes."""
 SPLITS = {"train": 0, "test": 1000}
 """The first seed of each split's maps; a test's maps are never trained on."""
 
@@ -176,16 +178,21 @@ def set_green(world: Worlds, w: int, lane: int, into_s: float) -> None:
 
 
 def lawful_way_m(world: Worlds, seconds: float) -> Floats:
-    """(W,) how far the first driver would come along its route in a time, alone, at the speeds to be driven there; at
-    most to the route's end.
+    """(W,) how far the first driver would come along its route in a time, alone, at the speeds to be driven there; it
+    stands at red, and `STANDS_S` at a stop sign. At most to the route's end.
     """
     t, s = world.tables, world.state
     out = np.zeros(s.worlds, np.float32)
     for w in range(s.worlds):
         left, at = seconds, float(s.route_s_m[w, 0])
-        for lane in s.route[w, 0]:
+        now = float(clock(s.words[w], single(world.dt_s)))
+        for number, lane in enumerate(s.route[w, 0]):
             if lane < 0:
                 break
+            if number:  # whoever starts within a junction is past its line
+                left -= _stands_s(world, int(lane), now + seconds - left)
+                if left <= 0:
+                    break
             step, first = float(t.lane_f[lane, STEP_M]), int(t.lane_n[lane, FIRST])
             begin = int(at / step)
             caps = t.samples[first + begin : int(t.lane_n[lane, LAST]) + 1, CAP]
@@ -196,3 +203,13 @@ def lawful_way_m(world: Worlds, seconds: float) -> Floats:
                 break
             left, at = left - float(took[-1]), 0.0
     return out
+
+
+def _stands_s(world: Worlds, lane: int, time_s: float) -> float:
+    """Seconds before the line of a lane for who comes there alone at a time on the world's clock."""
+    control, signal = int(world.tables.lane_n[lane, CONTROL]), int(world.tables.lane_n[lane, SIGNAL])
+    if control == Control.SIGNAL:
+        period, start, green, _ = (float(v) for v in world.tables.signal_s[signal])
+        into = (time_s - start) % period
+        return 0.0 if into < green else period - into
+    return STANDS_S if control in (Control.STOP, Control.ALL_WAY_STOP) else 0.0
