@@ -42,7 +42,7 @@ MUON = "muon(lr=0.24, bias_lr=26.5, head_lr=335, decay=0.001)"
 
 TRIED = {
     "digits-plain": [("linf", 0.06), ("l2", 0.5)],
-    "digits-hardened": [("linf", 0.15), ("l2", 0.8), ("l1", 3.0)],
+    "digits-hardened": [("linf", 0.15), ("l2", 0.8), ("l1", 1.5)],
     "cifar-plain": [("linf", 1 / 255), ("l2", 0.1)],
     "cifar-hardened": [("linf", 8 / 255), ("l2", 0.5)],
 }
