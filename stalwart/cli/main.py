@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import stalwart
-from stalwart.cli import data, drive, learning, look, training, work
+from stalwart.cli import data, drive, learning, look, loop, training, work
 from stalwart.cli.console import err
 from stalwart.core.errors import StalwartError
 from stalwart.core.memory import keep_memory
@@ -126,6 +126,7 @@ app.command(
 )(work.detect)
 app.add_typer(data.app)
 app.add_typer(learning.app)
+loop.add(drive.app)
 app.add_typer(drive.app)
 app.command("report", epilog=_epilog("stalwart report runs/a", "stalwart report runs/plain runs/hard"))(work.report)
 

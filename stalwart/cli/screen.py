@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from stalwart.cli import checked, corrupted, defences, driven, graded
+from stalwart.cli import attacked, checked, corrupted, defences, driven, graded
 from stalwart.cli.figures import number, seconds, share
 
 if TYPE_CHECKING:  # importing it at run time would import PyTorch
@@ -94,6 +94,10 @@ class Screen:
                 continue
             if values.get("kind") == "corruptions":
                 for table in corrupted.tables(values):
+                    self.console.print(table)
+                continue
+            if values.get("kind") == "drive_attack":
+                for table in attacked.tables(values):
                     self.console.print(table)
                 continue
             if values.get("kind") == "drive_score":

@@ -35,6 +35,7 @@ ROOMS: dict[str, Any] = {
     "schedules": contracts.Schedule,
     "roads": contracts.Roads,
     "scenarios": contracts.Scenario,
+    "tampers": contracts.Tamper,
     "worlds": contracts.Worlds,
     "rl": contracts.Learner,
 }

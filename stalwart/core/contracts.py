@@ -686,6 +686,23 @@ class Scenario(Protocol):
         ...
 
 
+@runtime_checkable
+class Tamper(Protocol):
+    """Somebody who changes what a driver's sensors see: an attack whose goal is a drive that fails."""
+
+    def against(self, subject: Any, seed: int) -> Any:
+        """The `drive.adversaries.changes.Change`, fitted on the train split's maps.
+
+        Args:
+            subject: `drive.adversaries.subject.Subject`: the policy under attack, and where to practise.
+        """
+        ...
+
+    def controls(self) -> Mapping[str, Any]:
+        """The same change without craft, by name: what an attack must beat to be one (tampers of this room)."""
+        ...
+
+
 # ---------------------------------------------------------------- control
 
 

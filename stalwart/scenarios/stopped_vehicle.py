@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
 from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import Cue, column, follow, gap_m
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
+from stalwart.drive.scene import Class
 from stalwart.drive.sensors.styles import StyleName
 from stalwart.drive.simulation import Worlds
+from stalwart.drive.world.bodies import BODIES
 
 
 @component
@@ -29,15 +31,19 @@ class stopped_vehicle:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    kind: Literal["car", "van"] = "car"
+    """What stands there."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "distance_m": self.distance_m, "aside_m": self.aside_m}
         roads = [f"rural(seed={k})" for k in map_seeds(split, self.maps)]
         world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
         speed, distance, aside = (column(variants, name) for name in axes)
+        kind = Class.CAR if self.kind == "car" else Class.VAN
+        between_m = (BODIES[Class.CAR].length_m + BODIES[kind].length_m) / 2  # their middles, bumper to bumper
         for w in range(world.worlds):
             put(world, w, 0, 0, 10.0, speed[w] / 3.6)
-            put(world, w, 1, 0, 10.0 + 4.6 + distance[w], 0.0, d_m=aside[w])
+            put(world, w, 1, 0, 10.0 + between_m + distance[w], 0.0, d_m=aside[w], kind=kind)
         cue = Cue(world.worlds)
 
         def script(world: Worlds, time_s: float) -> Floats:

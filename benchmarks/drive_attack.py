@@ -1,0 +1,95 @@
+"""What attacks on a camera stack's sensors do to its drives, with and without guards; controls on the same seeds.
+
+`python benchmarks/drive_attack.py [--run RUN] [--out OUT.json] [--parts camera guarded frames]`; RUN is one of
+`stalwart drive fit`, made anew where none is named. The poster is fitted once, against the camera stack on maps of the
+train split, and kept beside OUT. `guarded` is the stack with a LiDAR and the guards 'consistency' and 'physics'; its
+adversary knows both: it takes echoes away as well and puts ground in their place. `frames` changes every picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from stalwart.core import catalog
+from stalwart.drive.adversaries.changes import Change, Joined
+from stalwart.drive.adversaries.posters import Hung
+from stalwart.drive.adversaries.subject import Subject
+from stalwart.run.drive_attack import Drives, policy_of
+from stalwart.run.drive_fit import Lessons, drive_fit
+
+SUITE = ("stopped_vehicle(speed_kmh=(40, 60), distance_m=(60,), aside_m=(0,), maps=12, kind='van')",)
+PRACTICE = ("stopped_vehicle(speed_kmh=(40, 60), distance_m=(60,), aside_m=(0, -0.5), maps=2, kind='van')",)
+SECONDS = 18.0
+PARTS = ("camera", "guarded", "frames")
+SIZE_M = (1.7, 1.4)
+
+
+def fitted(run: str, place: Path) -> Hung:
+    if not place.exists():
+        subject = Subject(policy_of(run), PRACTICE, 1)
+        hung = catalog.make("poster()", "tampers").against(subject, 0)
+        save_file({"picture": hung.picture.contiguous()}, place)
+    return Hung(load_file(place)["picture"], "back", SIZE_M)
+
+
+def rows(run: str, which: str, place: Path) -> dict[str, Change | None]:
+    """The drives of a part by name."""
+    subject = Subject(policy_of(run), PRACTICE, 1)
+
+    def made(spelled: str) -> Change:
+        change: Change = catalog.make(spelled, "tampers").against(subject, 0)
+        return change
+
+    if which == "camera":
+        return {
+            "clean": None, "grey": made("poster(picture='grey')"), "random": made("poster(picture='random')"),
+            "poster": fitted(run, place),
+        }  # fmt: skip
+    if which == "guarded":
+        some, every = (made(f"removal(window_deg=10, points={points}, mimic=True)") for points in (28, 200))
+        poster = fitted(run, place)
+        return {
+            "clean": None, "poster": poster, "poster and 28 echoes": Joined([poster, some]),
+            "poster and all echoes": Joined([poster, every]),
+        }  # fmt: skip
+    threat = "linf(4/255)"
+    return {"noise": made(f"camera({threat}, None)"), "pgd": made(f"camera({threat}, pgd(steps=3))")}
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description="Attacks on a camera stack in the loop.")
+    asked.add_argument("--run", default="")
+    asked.add_argument("--out", type=Path, default=Path("drive_attack.json"))
+    asked.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS[:2])
+    given = asked.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        run = given.run or f"{folder}/sight"
+        if not given.run:
+            list(drive_fit(run, Lessons(epochs=3)))
+        measure(run, given.out, given.parts)
+
+
+def measure(run: str, out: Path, parts: Sequence[str]) -> None:
+    """Drive what `out` does not hold yet, and write it there."""
+    held = json.loads(out.read_text()) if out.exists() else {}
+    for part in parts:
+        guards = ("consistency", "physics") if part == "guarded" else ()
+        drives = Drives(policy_of(run, guards=guards), SUITE, 0, SECONDS)
+        for name, change in rows(run, part, out.with_suffix(".safetensors")).items():
+            if f"{part}: {name}" in held:
+                continue
+            found = held[f"{part}: {name}"] = drives.driven(change)
+            out.write_text(json.dumps(held, indent=1))
+            print(part, name, {key: value for key, value in found.items() if key != "crashed"}, flush=True)
+
+
+if __name__ == "__main__":
+    main()

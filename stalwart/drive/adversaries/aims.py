@@ -1,0 +1,127 @@
+"""What an attacker of a driver wants of a moment, as goals that any attack of the catalog can climb."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stalwart.core.contracts import Verdict
+from stalwart.core.errors import InputError
+from stalwart.drive.sensing import Acted, Sensed
+from stalwart.drive.sensors.camera import Frames
+from stalwart.drive.sensors.shade import shade
+from stalwart.drive.sensors.textures import Textures
+from stalwart.drive.stack.checks import unsteady
+
+Aim = Literal["vanish", "away", "brake"]
+_SCALE = (3.0, 0.1)
+"""Of acceleration [m/s²] and steering angle [rad]: what counts as one."""
+_HARD_MPS2 = -4.0
+
+
+def cells(acted: Acted) -> Tensor:
+    """(W, ...) bool: where the policy perceives somebody."""
+    return acted.perceived.agents.detach() > 0
+
+
+def wanted(acted: Acted, clean: Acted, aim: Aim) -> tuple[Tensor, Tensor]:
+    """(W,) a loss to be raised, and (W,) bool whether the aim is reached.
+
+    'vanish': nobody is perceived where somebody is on the clean picture. 'away': controls as far from the clean ones
+    as can be had (Zhang et al. 2020, section 3.5); never done. 'brake': 4 m/s² or more.
+
+    Raises:
+        InputError: an aim at controls that no gradient leads to.
+    """
+    if aim == "vanish":
+        mask, agents = cells(clean).flatten(1), acted.perceived.agents.flatten(1)
+        share = mask.float() / mask.sum(-1, keepdim=True).clamp_min(1)
+        return -(F.softplus(agents) * share).sum(-1), ~((agents > 0) & mask).any(-1) & mask.any(-1)
+    controls = acted.controls
+    if torch.is_grad_enabled() and not controls.requires_grad:
+        raise InputError(f"aim={aim!r}: this policy's controls carry no gradient. Aim at what it perceives: 'vanish'.")
+    if aim == "brake":
+        return -controls[:, 0], controls[:, 0].detach() <= _HARD_MPS2
+    off = ((controls - clean.controls) / controls.new_tensor(_SCALE)).square().sum(-1)
+    return off, torch.zeros_like(off, dtype=torch.bool)
+
+
+class Seen:
+    """A goal of pictures (W, 3, H, B): what the policy does with them, everything else as it was sensed.
+
+    Args:
+        sensed: with the clean pictures.
+        memory: (W, M) the policy's before this step.
+    """
+
+    def __init__(self, policy: nn.Module, sensed: Sensed, memory: Tensor | None, aim: Aim) -> None:
+        self.model, self.sensed, self.memory, self.aim = policy, sensed, memory, aim
+        with torch.no_grad():
+            self.clean = policy(sensed, memory)[0]
+
+    def on(self, model: nn.Module) -> Seen:
+        return Seen(model, self.sensed, self.memory, self.aim)
+
+    def select(self, index: Tensor) -> Seen:
+        memory = None if self.memory is None else self.memory[index]
+        return Seen(self.model, self.sensed.select(index), memory, self.aim)
+
+    def __call__(self, images: Tensor) -> Verdict:
+        acted, _ = self.model(replace(self.sensed, camera=images), self.memory)
+        loss, reached = wanted(acted, self.clean, self.aim)
+        return Verdict(loss, reached)
+
+
+class Poster:
+    """A goal of one texture (1, 3, S, S): the mean over moments in which it was filmed, drawn anew at each call.
+
+    Expectation over transformation (Athalye et al., ICML 2018) with the renderer's own light, distance and angle in
+    place of drawn ones: `sensors.shade` is linear in the texture.
+
+    Args:
+        name: the texture's.
+        moments: frames with what their colours are made of, and what else was sensed then.
+        quiet: by how much unsteadiness under smoothing counts against the texture: for an attacker who knows of that
+            guard.
+    """
+
+    def __init__(
+        self, policy: nn.Module, name: str, textures: Textures, moments: list[tuple[Frames, Sensed]], aim: Aim,
+        seed: int, batch: int = 32, quiet: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.model, self.name, self.textures, self.aim, self.quiet = policy, name, textures, aim, quiet
+        self.seed, self.batch, self.moments, self.asked = seed, batch, moments, 0
+        self.places = [(m, w) for m, (frames, _) in enumerate(moments) for w in range(len(frames.rgb))]
+
+    def on(self, model: nn.Module) -> Poster:
+        return Poster(model, self.name, self.textures, self.moments, self.aim, self.seed, self.batch, self.quiet)
+
+    def select(self, index: Tensor) -> Poster:
+        return self
+
+    def __call__(self, images: Tensor) -> Verdict:
+        random = np.random.default_rng((self.seed, self.asked))
+        self.asked += 1
+        chosen = [self.places[k] for k in random.permutation(len(self.places))[: self.batch]]
+        loss, pictures = self.of(images[0], chosen)
+        total = loss.mean()
+        if self.quiet:
+            model: Any = self.model
+            total = total - self.quiet * unsteady(model.model, pictures).mean()
+        return Verdict(total[None], None)
+
+    def of(self, texture: Tensor, chosen: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """(n,) the loss in moments (which, world), and (n, 3, H, B) the pictures."""
+        names = ("rgb", "depth_m", "kind", "instance", "texels", "gain", "bias")
+        frames = Frames(**{k: np.stack([getattr(self.moments[m][0], k)[w] for m, w in chosen]) for k in names})
+        sensed = Sensed(*(torch.stack([getattr(self.moments[m][1], k)[w] for m, w in chosen])
+                          for k in ("camera", "lidar", "own")))  # fmt: skip
+        pictures = shade(frames, self.textures, {self.name: texture})
+        with torch.no_grad():
+            clean = self.model(sensed)[0]
+        return wanted(self.model(replace(sensed, camera=pictures))[0], clean, self.aim)[0], pictures

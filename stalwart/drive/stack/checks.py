@@ -1,0 +1,104 @@
+"""What a driver may doubt: echoes that physics forbids, echoes that are missing, pictures that do not bear
+smoothing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stalwart.drive.sensors.lidar import Lidar
+from stalwart.drive.stack.corridor import HALF_WIDTH_M, along
+from stalwart.drive.stack.stixels import BINS
+
+Floats = NDArray[np.floating]
+Flags = NDArray[np.bool_]
+LOWEST_M, HIGHEST_M = 0.35, 2.4
+"""Echoes between these heights are bodies; lower ones are ground, higher ones bridges and leaves."""
+_THROUGH, _FREE_M = 0.3, 3.0
+_SURE_M, _HOLE = 22.0, 0.12
+
+
+def standing(points: Floats, range_m: Floats) -> Flags:
+    """(W, C, A) echoes of something that stands on the road, from points (W, C, A, 3) in the car's frame."""
+    return (range_m > 0) & (points[..., 2] > LOWEST_M) & (points[..., 2] < HIGHEST_M) & (points[..., 0] > 0)
+
+
+def seen_through(points: Floats, range_m: Floats, lidar: Lidar) -> Flags:
+    """(W, C, A) echoes whose column lets other rays through where a body would stop them: phantoms.
+
+    The free-space and laser-penetration tests of Sun et al., "Towards robust LiDAR-based perception in autonomous
+    driving" (USENIX Security 2020), for single columns of rays: a body that stands on the road stops every ray that
+    would pass it between its foot and its echo. Where more than 30 % of these are heard 3 m or more behind it, it is
+    no body.
+    """
+    flat = np.hypot(points[..., 0] - lidar.x_m, points[..., 1] - lidar.y_m)
+    slopes = lidar.fan.slopes.astype(np.float64)[:, None]
+    phantom = np.zeros(range_m.shape, np.bool_)
+    body = standing(points, range_m)
+    for c in range(range_m.shape[1]):  # against the echo of channel c: all rays of its column
+        here = body[:, c]
+        if not here.any():
+            continue
+        at = flat[:, c][:, None]  # (W, 1, A)
+        height = lidar.z_m + at * slopes  # (W, C, A) of each ray where the echo stands
+        blocked = (height > 0.15) & (height <= points[:, c, :, 2][:, None] + 1e-6)
+        blocked[:, c] = False
+        past = blocked & (range_m > 0) & (flat > at + _FREE_M)
+        count = blocked.sum(1)
+        phantom[:, c] = here & (count > 0) & (past.sum(1) > _THROUGH * count)
+    return phantom
+
+
+def hole(range_m: Floats, lidar: Lidar, path: Floats) -> NDArray[np.floating]:
+    """(W,) share of the rays towards the corridor's ground within 22 m that are not heard at all.
+
+    Dry ground answers so near; who takes echoes away (Cao et al., "You can't see me: physical removal attacks on
+    LiDAR-based autonomous vehicles driving frameworks", USENIX Security 2023) leaves a hole.
+    """
+    slopes = lidar.fan.slopes.astype(np.float64)
+    meets = np.where(slopes < 0, lidar.z_m / np.maximum(-slopes, 1e-9), np.inf)
+    rows = meets < _SURE_M
+    azimuths = lidar.fan.azimuths + math.radians(lidar.yaw_deg)
+    x = lidar.x_m + meets[rows, None] * np.cos(azimuths)
+    y = lidar.y_m + meets[rows, None] * np.sin(azimuths)
+    spots = np.stack([x, y], -1).reshape(1, -1, 2).repeat(len(path), 0)
+    s, away = along(path, spots)
+    wanted = (away < HALF_WIDTH_M) & (s > 2.0) & (spots[..., 0] > 0)
+    missing = (range_m[:, rows] <= 0).reshape(len(path), -1) & wanted
+    share: NDArray[np.floating] = missing.sum(1) / np.maximum(wanted.sum(1), 1)
+    return share
+
+
+def holed(range_m: Floats, lidar: Lidar, path: Floats) -> Flags:
+    """(W,) whether more than 12 % of them are missing."""
+    return np.asarray(hole(range_m, lidar, path) > _HOLE)
+
+
+def smoothed(images: Tensor) -> Tensor:
+    """(B, 3, H, W) the median of each 3 × 3 pixels; differentiable where the median is a single pixel."""
+    height, width = images.shape[-2:]
+    around = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    shifts = [around[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return torch.stack(shifts).median(0).values
+
+
+def unsteady(model: nn.Module, images: Tensor) -> Tensor:
+    """(B,) how much perception changes under smoothing: the largest L1 distance of a column's shares, in [0, 2].
+
+    Feature squeezing (Xu, Evans and Qi, NDSS 2018), with the spatial median of their section III-B and the L1
+    distance of equation 4. Ranges within three classes of each other are not told apart: shares are summed over
+    three first.
+    """
+
+    def shares(x: Tensor) -> Tensor:
+        near = model(x).softmax(-1)
+        three = F.avg_pool1d(near[..., :BINS], 3) * 3
+        return torch.cat([three, near[..., BINS:]], -1)
+
+    apart: Tensor = (shares(images) - shares(smoothed(images))).abs().sum(-1)
+    return F.avg_pool1d(apart[:, None], 3, 1)[:, 0].amax(-1)

@@ -1,0 +1,34 @@
+"""Every picture of the camera changed as it comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stalwart.core.component import component
+from stalwart.core.contracts import Attack, Tamper, Threat
+from stalwart.drive.adversaries.aims import Aim
+from stalwart.drive.adversaries.pixels import Climbing, Shaken
+from stalwart.drive.adversaries.subject import Subject
+
+
+@component
+class camera:
+    """An attack of the catalog on each frame, white-box, within a threat; pictures stay whole levels of 255.
+
+    The strongest that somebody who sits between camera and computer can do (Madry et al. 2018, frame by frame).
+    """
+
+    threat: Threat = "linf(4/255)"  # type: ignore[assignment]
+    """How far a picture may be from the clean one."""
+    attack: Attack | None = "pgd(steps=4)"  # type: ignore[assignment]
+    """None: noise of the threat's full size, which is the control."""
+    aim: Aim = "vanish"
+    """'vanish': nobody is perceived any more. 'away': controls far from the clean ones. 'brake': hard braking."""
+
+    def against(self, subject: Subject, seed: int) -> Any:
+        if self.attack is None:
+            return Shaken(self.threat, seed)
+        return Climbing(self.attack, self.threat, self.aim, seed)
+
+    def controls(self) -> dict[str, Tamper]:
+        return {} if self.attack is None else {"noise of that size": camera(self.threat, None)}
