@@ -128,8 +128,8 @@ def _body(
     figures = scores[0][1]
     about = (
         f"Suite: {', '.join(drives.suite)}; maps of the test split, seed {drives.seed}, at most {drives.seconds:g} s a "
-        "drive. "
-        f"A step of a tenth of a second takes {per_step_ms:.2f} ms of CPU, the world's and the loading of kernels included."
+        f"drive. A step of a tenth of a second takes {per_step_ms:.2f} ms of CPU, the world's and the loading of "
+        "kernels included."
     )
     parts: list[Child] = [
         tag(
