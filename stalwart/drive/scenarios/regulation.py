@@ -29,10 +29,10 @@ def careful_human_avoids(gap_m: Doubles, slower_mps: Doubles, since_s: Doubles) 
     """Whether UN Regulation 157's careful human driver keeps from hitting who cuts in (annex 4, appendix 3).
 
     It notices when the other has left the 0.375 m in which all wander, takes 0.4 s to see the risk and 0.75 s to act,
-    and brakes with up to 0.774 g, which it reaches after 0.6 s. The figures are those of the European Commission's own
-    model of this driver (github.com/ec-jrc/JRC-FSM, `CC_human_driver`): 0.375 m, 0.75 s, 0.774 g, 12.65 m/s³ = 0.774 g in
-    0.6 s, and 0.72 m = 0.4 s at 1.8 m/s across. That one also coasts at 0.4 m/s² while it reacts and waits where the
-    time to collision is above 2 s; here it neither coasts nor waits.
+    and brakes with up to 0.774 g, which it reaches after 0.6 s. The figures are those of the European Commission's
+    own model of this driver (github.com/ec-jrc/JRC-FSM, `CC_human_driver`): 0.375 m, 0.75 s, 0.774 g, 12.65 m/s³ =
+    0.774 g in 0.6 s, and 0.72 m = 0.4 s at 1.8 m/s across. That one also coasts at 0.4 m/s² while it reacts and waits
+    where the time to collision is above 2 s; here it neither coasts nor waits.
 
     Args:
         gap_m: at the intrusion. slower_mps: of the other. since_s: seconds from where it left that zone to there.
