@@ -3,8 +3,8 @@
 PGD with all its steps on one batch, as `stalwart.attack` runs it (goal, harm, projection, each image's worst point,
 judging after 8-bit rounding), beside a bare loop of as many passes: the task's own loss forwards, its gradient
 backwards, a signed step, a projection. Ours judges the clean image and the last point besides, and the worst point seen
-on the way where that is worse still: two forwards or three, of which two are told apart. Rounds of the two alternate and
-the fastest of each counts; processor time of one thread, which other work on the machine disturbs little.
+on the way where that is worse still: two forwards or three, of which two are told apart. Rounds of the two alternate,
+and the fastest of each counts; processor time of one thread, which other work on the machine disturbs little.
 
     python benchmarks/dense_attack_overhead.py [--rounds 5] [--steps 20] [--size 64]
 """
