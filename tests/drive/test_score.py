@@ -63,7 +63,7 @@ def test_drivers_are_named_as_everywhere_and_the_light_stands_in_the_spelling() 
 def test_who_bolts_leaves_the_road_and_the_lane_keeper_does_not() -> None:
     wild = result_of(bolting, "free(roads='crossroads', worlds=8, maps=2, seconds=25)")
     assert wild["all"]["collisions"] >= 1
-    assert len(wild["failures"]) >= 4
+    assert len(wild["failures"]) >= 2
     assert wild["all"]["mean_carla"] < 0.9
     tame = result_of("lane", SHORT)
     assert tame["all"]["clean"] == 1.0
