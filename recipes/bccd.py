@@ -23,8 +23,8 @@ MODELS = {
     "ours": ("dense(stride=4)", 20, "muon(lr=0.05, bias_lr=0.05, head_lr=0.05)"),
     "fasterrcnn": ("fasterrcnn_mobilenet_v3_large_320_fpn()", 4, "adamw(lr=0.001)"),
 }
-"""Each with the epochs that the same time is enough for, and its optimizer: what Muon makes of the second stage's matrix,
-1024 x 12544, would take Faster R-CNN several times as long as its passes."""
+"""Each with the epochs that the same time is enough for, and its optimizer: what Muon makes of the second stage's
+matrix, 1024 x 12544, would take Faster R-CNN several times as long as its passes."""
 
 
 def main(root: str, name: str = "ours", out: str = "runs/bccd") -> None:
