@@ -13,6 +13,15 @@ from stalwart.cli.work import Json, Quiet
 
 _ATTACK = "poster()"
 
+Driver = Annotated[Path, typer.Option("--driver", help="A run of `drive fit` or `drive train`.", show_default=False)]
+Attacks = Annotated[
+    list[str] | None,
+    typer.Option("--attack", help=f"As `stalwart list tampers` spells it, repeatable. Default: {_ATTACK}."),
+]
+Suite = Annotated[
+    list[str] | None, typer.Option("--suite", help="Scenarios with somebody ahead, as spelled, repeatable.")
+]
+Seconds = Annotated[float, typer.Option("--seconds", help="Of each drive at most.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the drives and of everything drawn.")]
 
 
@@ -35,22 +44,15 @@ def fit(
 
 
 def attack(
-    driver: Annotated[
-        Path, typer.Option("--driver", help="A run of `drive fit` or `drive train`.", show_default=False)
-    ],
-    attack: Annotated[
-        list[str] | None,
-        typer.Option("--attack", help=f"As `stalwart list tampers` spells it, repeatable. Default: {_ATTACK}."),
-    ] = None,
-    suite: Annotated[
-        list[str] | None, typer.Option("--suite", help="Scenarios with somebody ahead, as spelled, repeatable.")
-    ] = None,
+    driver: Driver,
+    attack: Attacks = None,
+    suite: Suite = None,
     trust: Annotated[str, typer.Option("--trust", help="Whose gap is kept: camera, lidar or both.")] = "camera",
     guard: Annotated[
         list[str] | None, typer.Option("--guard", help="consistency, physics or input, repeatable.")
     ] = None,
     steadiness: Annotated[float, typer.Option("--steadiness", help="From where on `input` is in doubt.")] = 1.5,
-    seconds: Annotated[float, typer.Option("--seconds", help="Of each drive at most.")] = 30.0,
+    seconds: Seconds = 30.0,
     out: Annotated[Path | None, typer.Option("--out", help="A JSON file for all figures.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -67,18 +69,11 @@ def attack(
 
 
 def report(
-    driver: Annotated[
-        Path, typer.Option("--driver", help="A run of `drive fit` or `drive train`.", show_default=False)
-    ],
+    driver: Driver,
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("driver.html"),
-    attack: Annotated[
-        list[str] | None,
-        typer.Option("--attack", help=f"As `stalwart list tampers` spells it, repeatable. Default: {_ATTACK}."),
-    ] = None,
-    suite: Annotated[
-        list[str] | None, typer.Option("--suite", help="Scenarios with somebody ahead, as spelled, repeatable.")
-    ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", help="Of each drive at most.")] = 30.0,
+    attack: Attacks = None,
+    suite: Suite = None,
+    seconds: Seconds = 30.0,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,

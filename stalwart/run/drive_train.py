@@ -109,7 +109,7 @@ def drive_train(
         "spelling": {"model": spell(architecture)},
         "settings": {**asdict(how), "families": list(how.families)},
     }
-    folder = _folder(Path(out), config, resume) if out is not None else None
+    folder = RunFolder.begin(Path(out), config, resume) if out is not None else None
     try:
         for event in _course(net, how, config, signature, folder, resume):
             if folder is not None:
@@ -118,16 +118,6 @@ def drive_train(
     finally:
         if folder is not None:
             folder.close()
-
-
-def _folder(path: Path, config: dict[str, Any], resume: bool) -> RunFolder:
-    if not resume:
-        return RunFolder.create(path, config)
-    folder = RunFolder.open(path)
-    for part in ("spelling", "settings"):
-        if folder.config.get(part) != config[part]:
-            raise RunError(f"{path} was begun with {part} {folder.config.get(part)}. Got {config[part]}.")
-    return folder.lock()
 
 
 def _course(

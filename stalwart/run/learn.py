@@ -14,7 +14,7 @@ from torch import nn
 from stalwart.core import catalog
 from stalwart.core.contracts import Event, Learner, Student
 from stalwart.core.device import pick
-from stalwart.core.errors import CheckpointError, InputError, RunError
+from stalwart.core.errors import CheckpointError, InputError
 from stalwart.core.rng import seed_of
 from stalwart.core.spelling import spell
 from stalwart.mdp.evaluation import Episodes, evaluate
@@ -86,7 +86,7 @@ def learn(
     spaces = Spaces.of(worlds)
     student = learner.begin(spaces, chosen.worlds, chosen.seed, pick(chosen.device))
     config = {"kind": "rl", "spelling": {"env": name, "algo": spell(learner)}, "settings": asdict(chosen)}
-    folder = _folder(Path(out), config, resume) if out is not None else None
+    folder = RunFolder.begin(Path(out), config, resume) if out is not None else None
     try:
         for event in _course(name, worlds, student, spaces, chosen, config, folder, resume):
             if folder is not None:
@@ -96,16 +96,6 @@ def learn(
         worlds.close()
         if folder is not None:
             folder.close()
-
-
-def _folder(path: Path, config: dict[str, Any], resume: bool) -> RunFolder:
-    if not resume:
-        return RunFolder.create(path, config)
-    folder = RunFolder.open(path)
-    for part in ("spelling", "settings"):
-        if folder.config.get(part) != config[part]:
-            raise RunError(f"{path} was begun with {part} {folder.config.get(part)}. Got {config[part]}.")
-    return folder.lock()
 
 
 def _course(

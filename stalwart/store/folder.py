@@ -87,6 +87,21 @@ class RunFolder:
             raise RunError(f"{path / CONFIG}: format must be {FORMAT}. Got {config.get('format')!r}.")
         return cls(path, config)
 
+    @classmethod
+    def begin(cls, path: Path, config: Mapping[str, Any], resume: bool) -> RunFolder:
+        """A new run, or one that stands and was begun with the same `spelling` and `settings`; locked until `close`.
+
+        Raises:
+            RunError: as `create` and `open` do, or what stands there was begun otherwise.
+        """
+        if not resume:
+            return cls.create(path, config)
+        folder = cls.open(path)
+        for part in ("spelling", "settings"):
+            if folder.config.get(part) != config[part]:
+                raise RunError(f"{path} was begun with {part} {folder.config.get(part)}. Got {config[part]}.")
+        return folder.lock()
+
     def lock(self) -> RunFolder:
         """Keep everyone else out until `close`. The system lets go of it when this process dies.
 

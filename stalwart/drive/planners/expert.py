@@ -35,11 +35,36 @@ Flags = NDArray[np.bool_]
 _PROPER_MPS2, _MARGIN, _MARGIN_M = -4.2, 1.05, 1.0
 """RSS's braking while too near, and how much more than its distance is kept."""
 _CROSS_S, _LATEST_S = 2.2, 1.0
-PATIENCE_S = 1.8
+_PATIENCE_S = 1.8
 STOP_MARGIN_M = 1.5
 BESIDE_M, COMMITTED_M, _SETTLED_M = 1.2, 2.4, 0.8
 _END_M, _END_MPS2 = 6.0, 2.0
 """How far before a lane's end it stands, to have room to turn out; how hard it brakes for that."""
+
+
+class Foresight:
+    """What is foreseen for all drivers from outside, by the patience of an expert."""
+
+    def __init__(self, world: Worlds) -> None:
+        self.world = world
+        self._out = np.zeros((world.worlds, world.egos, len(FORESEEN)), np.float32)
+        self._careful = np.zeros((world.state.agents, world.state.traits.shape[2]), np.float32)
+        self._careful[:, ACCEPTED_S] = _PATIENCE_S
+        self._dt: Any = np.float32(world.dt_s)
+
+    def __call__(self) -> NDArray[np.float32]:
+        """(W, E, 9), see `foresight.FORESEEN`. The same array is written to at each call."""
+        world, s = self.world, self.world.state
+        foresee(world.tables, world.places.map_n, s.floats, s.ints, s.words, self._careful, self._dt, self._out)
+        return self._out
+
+
+def beside(world: Worlds, route_d: Doubles) -> Flags:
+    """(W, E) whether a driver is in another lane than the route goes on in; `route_d` is its distance from that one's
+    middle."""
+    s, egos = world.state, world.egos
+    on = np.take_along_axis(s.route, s.route_at[:, :egos, None].astype(np.int64), -1)[..., 0]
+    return np.asarray((np.abs(route_d) > BESIDE_M) & (s.lane[:, :egos] != on))
 
 
 class Expert:
@@ -47,10 +72,7 @@ class Expert:
 
     def __init__(self, world: Worlds) -> None:
         self.world = world
-        self._out = np.zeros((world.worlds, world.egos, len(FORESEEN)), np.float32)
-        self._careful = np.zeros((world.state.agents, world.state.traits.shape[2]), np.float32)
-        self._careful[:, ACCEPTED_S] = PATIENCE_S
-        self._dt: Any = np.float32(world.dt_s)
+        self._foresight = Foresight(world)
         self._moving_over = np.zeros((world.worlds, world.egos), np.bool_)
         self.waits: Flags = np.zeros((world.worlds, world.egos), np.bool_)
         """(W, E) who keeps its lane at the last call, though the route goes on in another."""
@@ -61,11 +83,8 @@ class Expert:
 
     def __call__(self) -> NDArray[np.float32]:
         """(W, E, 2) acceleration [m/s²] and steering angle [rad]."""
-        world, s = self.world, self.world.state
-        foresee(
-            world.tables, world.places.map_n, s.floats, s.ints, s.words, self._careful, self._dt, self._out
-        )  # fmt: skip
-        seen, ahead, near = world.observe(), self._out.astype(np.float64), along_route(world)
+        world = self.world
+        seen, ahead, near = world.observe(), self._foresight().astype(np.float64), along_route(world)
         speed, desired = seen[..., 0].astype(np.float64), desired_mps(seen)
         self.waits = waits = self._waits(near, speed, seen[..., 3])
         ends = self._ends(ahead)
@@ -110,10 +129,8 @@ class Expert:
 
     def _waits(self, near: Along, speed: Doubles, route_d: Doubles) -> Flags:
         """(W, E) whether it is beside the lane to be in and nobody has made room there yet."""
-        s, egos = self.world.state, self.world.egos
-        on = np.take_along_axis(s.route, s.route_at[:, :egos, None].astype(np.int64), -1)[..., 0]
-        beside = (np.abs(route_d) > BESIDE_M) & (s.lane[:, :egos] != on)
-        theirs = s.speed_mps[:, None] + 0 * near.ahead_m
+        aside = beside(self.world, route_d)
+        theirs = self.world.state.speed_mps[:, None] + 0 * near.ahead_m
         mine = speed[..., None]
         there = self._there(near, route_d)
         faster = np.where(near.ahead_m > 0, mine - theirs, theirs - mine)
@@ -121,8 +138,8 @@ class Expert:
         needs = 3.0 + 0.4 * rear + np.maximum(faster, 0.0) ** 2 / (2 * 2.5)
         room = ~(there & (near.clear_m < needs)).any(-1)
         # Once half over it goes on; before that it thinks again.
-        self._moving_over = beside & ((self._moving_over & (np.abs(route_d) < COMMITTED_M)) | room)
-        return np.asarray(beside & ~self._moving_over)
+        self._moving_over = aside & ((self._moving_over & (np.abs(route_d) < COMMITTED_M)) | room)
+        return np.asarray(aside & ~self._moving_over)
 
     def _there(self, near: Along, route_d: Doubles) -> Flags:
         """(W, E, N) who is in the lane to be in."""

@@ -8,13 +8,11 @@ over to that lane; steering along a lane is no matter of judgement and is left t
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.drive.observation import OBSERVED, SCALE
-from stalwart.drive.planners.expert import BESIDE_M, COMMITTED_M, PATIENCE_S, STOP_MARGIN_M, Expert, steer_along
+from stalwart.drive.planners.expert import COMMITTED_M, STOP_MARGIN_M, Expert, Foresight, beside, steer_along
 from stalwart.drive.planners.foresight import (
     FORESEEN,
     LEAD_GAP,
@@ -22,11 +20,9 @@ from stalwart.drive.planners.foresight import (
     NEAR_GAP,
     NEAR_MPS,
     STOP_WAY,
-    foresee,
 )
 from stalwart.drive.planners.pursuit import CAR, desired_mps, idm
 from stalwart.drive.simulation import Worlds
-from stalwart.drive.traffic.drivers import ACCEPTED_S
 
 Floats = NDArray[np.float32]
 DECIDED = 2
@@ -48,9 +44,7 @@ class Seat:
     def __init__(self, world: Worlds) -> None:
         self.world = world
         self._ahead = np.zeros((world.worlds, world.egos, len(FORESEEN)), np.float32)
-        self._careful = np.zeros((world.state.agents, world.state.traits.shape[2]), np.float32)
-        self._careful[:, ACCEPTED_S] = PATIENCE_S
-        self._dt: Any = np.float32(world.dt_s)
+        self._foresight = Foresight(world)
         self._seen: Floats = np.zeros((world.worlds, world.egos, OBSERVED), np.float32)
         self._beside = np.zeros((world.worlds, world.egos), np.bool_)
         self._over = np.zeros((world.worlds, world.egos), np.bool_)
@@ -66,12 +60,10 @@ class Seat:
         then there the gap to who is ahead, how much slower it is, the gap to who is behind, how much faster it is, over
         20 m and 10 m/s. All are cut at ±4, the vector at ±10.
         """
-        world, s = self.world, self.world.state
-        foresee(world.tables, world.places.map_n, s.floats, s.ints, s.words, self._careful, self._dt, self._ahead)
-        self._seen = seen = world.observe()
-        ahead, speed = self._ahead, seen[..., 0]
-        on = np.take_along_axis(s.route, s.route_at[:, : world.egos, None].astype(np.int64), -1)[..., 0]
-        self._beside = (np.abs(seen[..., 3]) > BESIDE_M) & (s.lane[:, : world.egos] != on)
+        self._ahead = ahead = self._foresight()
+        self._seen = seen = self.world.observe()
+        speed = seen[..., 0]
+        self._beside = beside(self.world, seen[..., 3])
         out = np.empty((*seen.shape[:2], TOLD), np.float32)
         np.clip(seen / SCALE, -10.0, 10.0, out=out[..., :OBSERVED])
         at = OBSERVED + len(FORESEEN)
