@@ -11,9 +11,11 @@ import torch
 
 import stalwart
 from stalwart.core.contracts import Drawing, Objects
+from stalwart.pages.numbers import percent
 from stalwart.pages.overlays import colour, drawn
 from stalwart.run._report.drawings import layers_of
 from stalwart.run._report.measures import Measure, graded
+from stalwart.run._report.recall import chart, recalled
 from stalwart.run._report.record import read
 from stalwart.run._shown import layers
 from stalwart.store.checkpoint import load_tensors, save_tensors
@@ -53,6 +55,32 @@ def test_a_dense_run_is_told_by_its_own_figure(runs: Path, name: str, figure: st
     assert len(item.flips) > 0
     assert len(re.findall("<img", page)) % 3 == 0
     assert "NaN" not in page
+
+
+def test_precision_against_recall_is_drawn_of_each_class_of_objects(runs: Path) -> None:
+    (item,) = read(runs / "masks", "masks").evaluations
+    shown = stalwart.report(runs / "masks").read_text(encoding="utf-8")
+    assert "Precision and recall" in shown
+    for row, curve in zip(item.figures, item.precision, strict=True):
+        assert len(curve) == 101
+        assert sum(curve) / 101 == pytest.approx(row.clean["ap50"])
+        assert f"{row.name}, AP50 {percent(row.clean['ap50'])}" in shown
+    assert "Precision and recall" not in stalwart.report(runs / "map").read_text(encoding="utf-8")
+
+
+def test_curves_go_through_the_corners_and_name_the_weakest_of_many() -> None:
+    assert recalled([[1.0, 1.0, 1.0, 0.5], [], [0.0, 0.0]], 3) == ((1.0, 1.0, 1.0, 0.5), (), (0.0, 0.0))
+    for damaged in ([[1.0]], [[1.0, 2.0], [], []], [[True, 1.0], [], []], "curves", [["a"], [], []]):
+        assert recalled(list(damaged), 3) == ()
+    drawn_ = chart(["cup", "chair", "cat"], recalled([[1.0, 1.0, 1.0, 0.5], [], [0.0, 0.0]], 3))
+    assert f"cup, AP50 {percent(0.875)}" in drawn_
+    assert "chair" not in drawn_
+    assert drawn_.count('class="hit"') == 3 + 2  # the middle of the level stretch is no corner
+    many = chart([f"c{n:02}" for n in range(20)], recalled([[1.0, n / 20] for n in range(20)], 20))
+    assert "mean of 20 classes" in many
+    assert "c04" in many
+    assert "c05" not in many
+    assert chart(["cat"], ((),)) == ""
 
 
 def test_two_dense_runs_stand_side_by_side(runs: Path, tmp_path: Path) -> None:

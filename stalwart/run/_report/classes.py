@@ -8,6 +8,7 @@ from stalwart.core.statistics import wilson
 from stalwart.pages import charts
 from stalwart.pages.html import Child, Html, clean, folded, table, tag
 from stalwart.pages.numbers import count, percent, spoken
+from stalwart.run._report import recall
 from stalwart.run._report.outliers import weak
 from stalwart.run._report.record import Attacked, ClassRow, Evaluation, Record
 from stalwart.run._report.sections import Section, code
@@ -90,11 +91,15 @@ def _dense(record: Record, evaluation: Evaluation | None) -> Section | None:
     if len(rows) > MOST_ROWS:
         rest = table(head, rows[MOST_ROWS:], caption="Figures of the other classes")
         parts.append(folded(f"The other {count(len(rows) - MOST_ROWS)} classes", rest))
+    plots: list[Html] = []
+    if evaluation is not None and evaluation.precision:
+        plots.append(recall.chart([row.name for row in evaluation.per_class], evaluation.precision))
     if evaluation is not None and evaluation.confusion and len(evaluation.confusion) <= MOST_ROWS:
         names = [row.name for row in evaluation.per_class]
         what = "objects" if first.startswith("ap") else "pixels"
-        parts.append(tag("div", charts.heat(f"Which {what} are taken for which", names, evaluation.confusion),
-                         class_="plots two"))  # fmt: skip
+        plots.append(charts.heat(f"Which {what} are taken for which", names, evaluation.confusion))
+    if plots:
+        parts.append(tag("div", plots, class_="plots two"))
     return Section("Classes", tag("div", parts))
 
 

@@ -10,7 +10,7 @@ from stalwart.pages import charts
 from stalwart.pages.charts import Axis, Line
 from stalwart.pages.html import Child, Html, clean, folded, table, tag
 from stalwart.pages.numbers import NBSP, count, percent, span
-from stalwart.run._report.values import Interval, interval_of, items, real, share, text, whole
+from stalwart.run._report.values import Interval, interval_of, is_share, items, real, share, text, whole
 
 MOST_ROWS = 40
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -100,7 +100,7 @@ def _scored(raw: Any) -> Scored | None:
         points = [
             (float(point[0]), float(point[1]))
             for point in items(item, "roc")[:300]
-            if isinstance(point, list) and len(point) == 2 and all(_is_share(end) for end in point)
+            if isinstance(point, list) and len(point) == 2 and all(is_share(end) for end in point)
         ]
         if attack:
             seen = isinstance(item, Mapping) and item.get("seen") is True
@@ -129,10 +129,6 @@ def _scored(raw: Any) -> Scored | None:
             passed.append((at, tuple(sorted(curve, key=lambda item: item.epsilon))))
     baseline = isinstance(raw, Mapping) and raw.get("baseline") is True
     return Scored(name, baseline, text(raw, "says"), tuple(told), tuple(alarms), tuple(passed), joined)
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def body(found: Sequence[Detected]) -> Html:

@@ -23,6 +23,7 @@ from stalwart.run._report.corrupted import Corrupted, corrupted
 from stalwart.run._report.detections import Detected, detected
 from stalwart.run._report.drawings import Layers, layers_of
 from stalwart.run._report.measures import SHARE, ClassFigures, Graded, Measure, class_figures, graded, measured_interval
+from stalwart.run._report.recall import Curves, recalled
 from stalwart.run._report.shields import Certified, Shielded, certified, shielded
 from stalwart.run._report.transfers import Transfers, transferred
 from stalwart.run._report.values import Interval, interval_of, items, real, share, text, whole
@@ -70,6 +71,8 @@ class Evaluation:
     """The figure that speaks for the task."""
     figures: tuple[ClassFigures, ...] = ()
     """Of each class, where the task has other figures than the share of right answers."""
+    precision: Curves = ()
+    """Of each class of objects, against recall."""
 
     @property
     def dense(self) -> bool:
@@ -350,6 +353,7 @@ def _evaluation(raw: Mapping[str, Any]) -> Evaluation | None:
         real(raw, "seconds"),
         None if value is None else Measure(kind, value, between),
         () if kind == SHARE else class_figures(items(figures, "per_class")),
+        recalled(items(figures, "precision"), len(rows)),
     )
 
 

@@ -28,6 +28,11 @@ def share(source: Any, key: str) -> float | None:
     return value if value is not None and 0 <= value <= 1 else None
 
 
+def is_share(value: Any) -> bool:
+    """Whether it is a number in [0, 1]; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
 def text(source: Any, key: str) -> str:
     value = source.get(key) if isinstance(source, Mapping) else None
     return value if isinstance(value, str) else ""
