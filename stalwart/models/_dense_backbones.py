@@ -20,30 +20,37 @@ class Backbone(nn.Module):
     they do with a rest; each level is cut to what the image itself covers.
 
     Args:
+        who: the component's name, for messages.
         name: timm's name; the caller has made sure that there is one.
         stride: pixels to a place of the finest level that is wanted.
+        dilated: no level is coarser than that; where the network would go on halving, its filters are spread instead.
 
     Raises:
         InputError: no features of that stride, none of this network at all, or the weights are not at hand.
     """
 
-    def __init__(self, name: str, pretrained: bool, signature: Signature, stride: int) -> None:
+    def __init__(
+        self, who: str, name: str, pretrained: bool, signature: Signature, stride: int, dilated: bool = False
+    ) -> None:
         super().__init__()
+        self.who = f"{who}(backbone={name!r}"
+        self.kept: dict[str, Any] = {"output_stride": stride} if dilated else {}
         self.about: Any = image_models.get_pretrained_cfg(name)
         fixed = self.about is not None and self.about.fixed_input_size
         trial: Any = self._made(name, None)
         strides = [int(each) for each in trial.feature_info.reduction()]
         if stride not in strides:
             raise InputError(
-                f"dense(backbone={name!r}, stride={stride}): this network has features at strides "
+                f"{self.who}, stride={stride}): this network has features at strides "
                 f"{', '.join(str(each) for each in sorted(set(strides)))}. Got stride={stride}."
             )
         self.coarsest = max(strides)
         height, width = (-(-side // self.coarsest) * self.coarsest for side in signature.size)
         size = (height, width) if fixed else None
         if pretrained:
-            who = f"dense(backbone={name!r}, pretrained=True)"
-            self.net: Any = fetched(who, self.about, lambda: self._made(name, size, pretrained=True))
+            self.net: Any = fetched(
+                f"{self.who}, pretrained=True)", self.about, lambda: self._made(name, size, pretrained=True)
+            )
         else:
             self.net = trial if size is None else self._made(name, size)
         # Of several levels of one stride the last has seen most.
@@ -62,9 +69,8 @@ class Backbone(nn.Module):
             levels.append(features[:, :, : -(-height // stride), : -(-width // stride)])
         return levels
 
-    @staticmethod
-    def _made(name: str, size: tuple[int, int] | None, pretrained: bool = False) -> nn.Module:
-        more: dict[str, Any] = {} if size is None else {"img_size": size}
+    def _made(self, name: str, size: tuple[int, int] | None, pretrained: bool = False) -> nn.Module:
+        more: dict[str, Any] = self.kept if size is None else {**self.kept, "img_size": size}
         try:
             made: nn.Module = image_models.create_model(
                 name, features_only=True, pretrained=pretrained, in_chans=3, **more
@@ -73,5 +79,5 @@ class Backbone(nn.Module):
             if pretrained:
                 raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"dense(backbone={name!r}): timm gives no features of this network ({reason}).") from None
+            raise InputError(f"{self.who}): timm gives no such features of this network ({reason}).") from None
         return made

@@ -119,7 +119,7 @@ class _Dense(nn.Module):
             from stalwart.models._dense_backbones import Backbone
 
             self.normalise = Normalise(3)  # grey images are laid in all three channels
-            self.backbone = body = Backbone(made.backbone, made.pretrained, signature, made.stride)
+            self.backbone = body = Backbone("dense", made.backbone, made.pretrained, signature, made.stride)
             if made.pretrained:
                 self.normalise.set(tuple(body.about.mean), tuple(body.about.std))
             widths = body.widths

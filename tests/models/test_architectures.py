@@ -12,7 +12,7 @@ from stalwart.core.contracts import Architecture, Signature
 from stalwart.core.errors import InputError, SpellingError
 from stalwart.core.layers import Classifier, Normalise
 
-OTHERS = ("torchvision", "torchvision_dense", "timm", "dense", "policy", "driver", "stixels")
+OTHERS = ("torchvision", "torchvision_dense", "timm", "dense", "deeplabv3", "policy", "driver", "stixels")
 """Models that are no classifiers, or need a name."""
 # One of each family and way of building, small ones.
 SPELLED = [

@@ -182,6 +182,46 @@ def test_semantic_models_give_one_map(name: str) -> None:
         assert bool((torch.autograd.grad(logits.square().sum(), images)[0] != 0).any())
 
 
+@pytest.mark.parametrize("stride", [8, 16])
+def test_deeplabv3_upon_timm_is_torchvisions(stride: int) -> None:
+    import timm
+    from torchvision.models.segmentation import DeepLabV3
+
+    torch.manual_seed(0)
+    made = catalog.make(f"deeplabv3('test_resnet', stride={stride})", "models")
+    model = made.build(Signature(5, 3, (48, 64), "semantic"))
+    made.prepare(model, pictures())
+    model.eval()
+
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = timm.create_model("test_resnet", features_only=True, output_stride=stride)
+
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            return {"out": self.net(images)[-1]}
+
+    other = DeepLabV3(Features(), copy.deepcopy(model.head)).eval()
+    other.backbone.net.load_state_dict(model.backbone.net.state_dict())
+    images = torch.rand(2, 3, 48, 64).requires_grad_()
+    features = model.backbone(images)[-1]
+    assert features.shape[2:] == (48 // stride, 64 // stride)
+    assert [conv[0].dilation[0] for conv in model.head[0].convs[1:4]] == [96 // stride * n for n in (1, 2, 3)]
+    logits = model(images)
+    torch.testing.assert_close(logits, other(model.normalise(images))["out"])
+    assert bool((torch.autograd.grad(logits.square().sum(), images)[0] != 0).any())
+    assert model(torch.rand(1, 1, 50, 70)).shape == (1, 5, 50, 70)
+
+
+def test_deeplabv3_names_its_mistakes() -> None:
+    with pytest.raises(SpellingError, match="timm has no model 'resnet81'"):
+        catalog.make("deeplabv3('resnet81')", "models")
+    with pytest.raises(InputError, match=r"deeplabv3 serves semantic\. Got the task detection"):
+        catalog.make("deeplabv3('test_resnet')", "models").build(Signature(5, 3, SIZE, "detection"))
+    with pytest.raises(InputError, match=r"deeplabv3\(backbone='test_vit'\): timm gives no such features"):
+        catalog.make("deeplabv3('test_vit')", "models").build(Signature(5, 3, SIZE, "semantic"))
+
+
 def test_pretrained_weights_are_taken_over_but_for_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     import torchvision
 
