@@ -15,6 +15,7 @@ from stalwart.core.contracts import Augment, Batch, Composing, Examples, Moving,
 from stalwart.core.errors import DataError, InputError
 from stalwart.core.rng import Noise, generator
 from stalwart.feed.reader import Reader
+from stalwart.feed.shelf import Shelf
 
 MEMORY_BYTES = 2 * 1024**3
 """Sets up to this size, decoded and resized, are kept in memory unless told otherwise."""
@@ -43,6 +44,7 @@ class Batches:
         skip_bad: leave out files that cannot be read (`skipped` says which) where otherwise the first one is an
             error. Every file is read once before the first batch, so that the order is known.
         memory: keep the split in memory, decoded; None: if it takes at most 2 GiB.
+        cache: a folder to keep it in where it is not kept in memory, decoded and mapped (`feed/shelf.py`); '' for none.
         layout: memory layout of the images, `torch.channels_last` or `torch.contiguous_format`.
 
     Raises:
@@ -68,6 +70,7 @@ class Batches:
         world: int = 1,
         skip_bad: bool = False,
         memory: bool | None = None,
+        cache: str = "",
         layout: torch.memory_format = torch.channels_last,
     ) -> None:
         for name, value, low in (("batch", batch, 1), ("workers", workers, 0), ("world", world, 1)):
@@ -93,7 +96,7 @@ class Batches:
         self._labels: Tensor | None = None  # (n,) all targets in one, where the task makes them so
         self._loader: DataLoader[Any] | None = None
         self._plan = _Plan()
-        self._fill(skip_bad, memory)
+        self._fill(skip_bad, memory, cache)
 
     @property
     def count(self) -> int:
@@ -107,6 +110,7 @@ class Batches:
 
     @property
     def in_memory(self) -> bool:
+        """Whether the split is kept decoded, in memory or mapped into it."""
         return self._images is not None
 
     def __len__(self) -> int:
@@ -150,7 +154,8 @@ class Batches:
                 targets: Any = self._labels.index_select(0, there)
             else:
                 targets = _move(self.task.collate([self._targets[row] for row in wanted.tolist()]), self.device)
-            yield self._finish(self._images.index_select(0, there), targets, rows, epoch)
+            images = self._images.index_select(0, there.to(self._images.device))
+            yield self._finish(images.to(self.device, non_blocking=True), targets, rows, epoch)
 
     def _from_files(self, parts: list[Tensor], epoch: int) -> Iterator[Batch]:
         if self._loader is None:
@@ -197,7 +202,7 @@ class Batches:
                 targets = self._placed.move(targets, placement, (images.shape[2], images.shape[3]))
         return Batch(images, targets, index, noise.fork("step", epoch))
 
-    def _fill(self, skip_bad: bool, memory: bool | None) -> None:
+    def _fill(self, skip_bad: bool, memory: bool | None, cache: str) -> None:
         if not len(self.examples):
             return
         if self.size is None:  # the reader looked at every file for its size
@@ -205,13 +210,14 @@ class Batches:
         whole = self.examples.arrays() if memory is not False else None
         if whole is not None and self._reader.fits(whole[0]):
             kept = whole[0] if self.layout != torch.channels_last else whole[0].permute(0, 2, 3, 1)
-            self._keep(kept.contiguous(), whole[1])
+            self._keep(kept.contiguous().to(self.device), whole[1])
             return
         if memory is None:
             memory = len(self.examples) * self.channels * self.size[0] * self.size[1] <= MEMORY_BYTES
-        if not memory and not skip_bad:
+        if not memory and not skip_bad and not cache:
             return
-        images = self._reader.room(len(self.examples)) if memory else None
+        shelf = Shelf(cache) if cache and not memory else None
+        images = self._reader.room(len(self.examples), shelf) if memory or shelf is not None else None
         targets: list[Any] = []
         good: list[int] = []
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -224,7 +230,7 @@ class Batches:
                         continue
                     if images is not None:
                         images[len(good)] = image
-                        targets.append(target)
+                        targets.append(target if shelf is None else shelf.keep(target))
                     good.append(position)
             finally:
                 pool.shutdown(cancel_futures=True)
@@ -232,14 +238,15 @@ class Batches:
             self._refuse_none()
         self._positions = torch.tensor(good, dtype=torch.int64)
         if images is not None:
-            self._keep(images[: len(good)], targets)
+            images = images[: len(good)]
+            self._keep(images if shelf is not None else images.to(self.device), targets)
 
     def _refuse_none(self) -> NoReturn:
         n = len(self.examples)
         raise DataError(f"{self.examples.info.name}: expected images that can be read. Got none among {n} files.")
 
     def _keep(self, images: Tensor, targets: Sequence[Any]) -> None:
-        self._images, self._targets = images.to(self.device), targets
+        self._images, self._targets = images, targets
         if not len(targets):
             return
         first = self.task.collate(targets[:1])

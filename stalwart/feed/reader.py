@@ -12,6 +12,7 @@ from stalwart.core.contracts import Examples, Placed
 from stalwart.core.errors import DataError, InputError
 from stalwart.core.places import fitted
 from stalwart.feed.decode import fit
+from stalwart.feed.shelf import Shelf
 
 
 class Reader:
@@ -57,11 +58,11 @@ class Reader:
         """Whether images (N, C, H, W) need no change."""
         return tuple(images.shape[1:]) == (self.channels, *(self.size or ()))
 
-    def room(self, n: int) -> Tensor:
-        """Empty uint8 for n images: (n, H, W, C) for channels_last, else (n, C, H, W)."""
+    def room(self, n: int, shelf: Shelf | None = None) -> Tensor:
+        """Empty uint8 for n images, in memory or on the shelf: (n, H, W, C) for channels_last, else (n, C, H, W)."""
         assert self.size is not None
         shape = (*self.size, self.channels) if self.last else (self.channels, *self.size)
-        return torch.empty((n, *shape), dtype=torch.uint8)
+        return torch.empty((n, *shape), dtype=torch.uint8) if shelf is None else shelf.room((n, *shape))
 
     def read(self, position: int) -> tuple[Tensor, Any]:
         """One image in its layout, and its target.

@@ -21,7 +21,7 @@ from stalwart.run.probe import Choice
 from stalwart.store import checkpoint
 from stalwart.store.folder import RunFolder
 
-FREE_TO_CHANGE = ("device", "workers", "save_every_s")
+FREE_TO_CHANGE = ("device", "workers", "cache", "save_every_s")
 """Settings that a resumed run may have other values of: they do not change what is computed."""
 
 

@@ -51,6 +51,9 @@ class Training:
     """auto, cpu, cuda, cuda:1, ..."""
     workers: Annotated[int, at_least(0)] = 0
     """Processes that decode images where the data do not fit into memory."""
+    cache: str = ""
+    """A folder on a fast disk for images that do not fit into memory: they are decoded once and not in every epoch, and
+    gone when the run ends. Each process of several has its own."""
     skip_bad: bool = False
     """Leave out files that cannot be read, and count them."""
     save_every_s: Annotated[float, at_least(0)] = 60.0

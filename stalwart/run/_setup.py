@@ -55,6 +55,7 @@ def make_batches(
         rank=world.rank,
         world=world.size,
         skip_bad=settings.skip_bad,
+        cache=settings.cache,
     )
 
 

@@ -1,5 +1,6 @@
 # ruff: noqa: S301  (the real unpickler is the oracle here, and reads what these tests wrote)
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from stalwart.feed import batches as module
 from stalwart.feed.arrays import ArrayExamples
 from stalwart.feed.batches import Batches
 from stalwart.feed.files import FileExamples
+from stalwart.feed.shelf import Shelf
 
 TASK = catalog.make("classification()", "tasks")
 AUGMENTS = catalog.make_all("(crop(1), altflip(), cutout(2), colour())", "augments")
@@ -125,6 +127,39 @@ def test_streamed_batches_are_those_from_memory(files, workers):
     assert_same(list(streamed.epoch(1, 1)), expected[4:6])
     streamed.close()
     assert_same(epochs(streamed, 1), expected[:3])
+
+
+@pytest.mark.parametrize("spelled", ["shapes(train=5, size=32)", "shapes('panoptic', train=5, size=32)"])
+def test_cached_batches_are_those_from_memory(spelled, tmp_path):
+    examples = catalog.make(spelled, "data").open("train")
+    task = catalog.make("panoptic()" if "panoptic" in spelled else "instance()", "tasks")
+    augments = catalog.make_all("(flip(),)", "augments")
+    options = {"batch": 2, "size": (40, 48), "shuffle": True, "augments": augments}
+    kept = Batches(examples, task, memory=True, **options)
+    cached = Batches(examples, task, memory=False, cache=str(tmp_path), **options)
+    assert cached.in_memory
+    assert list(tmp_path.iterdir()) == []  # nothing is left, whatever ends the process
+    for one, other in zip(epochs(kept, 2), epochs(cached, 2), strict=True):
+        assert torch.equal(one.images, other.images)
+        for name in ("boxes", "labels", "masks", "semantic"):
+            left, right = getattr(one.targets, name), getattr(other.targets, name)
+            assert (left is right is None) or torch.equal(left, right)
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or str(tmp_path) in maps.read_text()
+
+
+def test_shelves_fill_file_after_file_and_say_when_there_is_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("stalwart.feed.shelf.EXTENT", 5000)
+    shelf, rng = Shelf(tmp_path), torch.Generator().manual_seed(0)
+    values = [torch.rand(n, 50, generator=rng) < 0.5 for n in (30, 60, 45, 200)]
+    kept = [shelf.keep(value) for value in values]
+    assert all(torch.equal(a, b) for a, b in zip(kept, values, strict=True))
+    assert kept[0].untyped_storage().data_ptr() != kept[1].untyped_storage().data_ptr()
+    assert shelf.keep("a label") == "a label"
+    with pytest.raises(InputError, match=r"has no room for 1000000000\.00 GB"):
+        shelf.room((10**9, 10**9))
+    with pytest.raises(InputError, match="must be a folder"):
+        Batches(toy(), TASK, batch=2, memory=False, cache=str(tmp_path / "none"))
 
 
 def test_arrays_streamed_are_those_from_memory_also_at_another_size_and_in_grey():
