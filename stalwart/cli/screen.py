@@ -6,17 +6,16 @@ On a terminal the bar is live; elsewhere (a file, a pipe, a CI log) a plain line
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from stalwart.cli import attacked, checked, corrupted, defences, driven, graded
-from stalwart.cli.figures import number, seconds, share
+from stalwart.cli import attacked, checked, corrupted, defences, driven, graded, tables
+from stalwart.cli.figures import number, seconds
 
 if TYPE_CHECKING:  # importing it at run time would import PyTorch
     from stalwart.core.contracts import Event
@@ -85,29 +84,10 @@ class Screen:
         """Take the bar away and print tables and paths."""
         self._stop_bar()
         if self._predictions:
-            self.console.print(_prediction_table(self._predictions))
+            self.console.print(tables.predictions(self._predictions))
             self._results = []  # the table says it all, and warnings told of what was skipped
         for values in self._results:
-            if values.get("kind") == "data":
-                for table in checked.tables(values):
-                    self.console.print(table)
-                continue
-            if values.get("kind") == "corruptions":
-                for table in corrupted.tables(values):
-                    self.console.print(table)
-                continue
-            if values.get("kind") == "drive_attack":
-                for table in attacked.tables(values):
-                    self.console.print(table)
-                continue
-            if values.get("kind") == "drive_score":
-                for table in driven.tables(values):
-                    self.console.print(table)
-                continue
-            if values.get("kind") == "drive_perceive":
-                self.console.print(driven.perceived(values))
-                continue
-            for table in [*_result_tables(values), *defences.tables(values)]:
+            for table in TABLES.get(str(values.get("kind")), _others)(values):
                 self.console.print(table)
         targeted = [values for values in self._attacks if values.get("toward")]
         if targeted:
@@ -117,14 +97,14 @@ class Screen:
         if measured:
             self.console.print(graded.table(measured))
         if len(measured) < len(plain):
-            self.console.print(_attack_table([values for values in plain if not values.get("score")]))
+            self.console.print(tables.attacks([values for values in plain if not values.get("score")]))
         for values in self._shields:
             self.console.print(defences.shields(values))
         for values in self._detections:
             for table in defences.detections(values):
                 self.console.print(table)
         for values in self._audits:
-            self.console.print(_audit_table(values, whole=len(self._audits) == 1))
+            self.console.print(tables.audit(values, whole=len(self._audits) == 1))
         for path in self._saved:
             self.console.print(Text(f"saved {path}", style="dim"), soft_wrap=True)
 
@@ -197,6 +177,20 @@ class Screen:
         self._bar = self._task = None
 
 
+TABLES: Mapping[str, Callable[[Mapping[str, Any]], Sequence[Table]]] = {
+    "data": checked.tables,
+    "corruptions": corrupted.tables,
+    "drive_attack": attacked.tables,
+    "drive_score": driven.tables,
+    "drive_perceive": lambda values: [driven.perceived(values)],
+}
+"""What shows each kind of result."""
+
+
+def _others(values: Mapping[str, Any]) -> list[Table]:
+    return [*tables.figures(values), *defences.tables(values)]
+
+
 def progress_line(values: Mapping[str, Any]) -> str:
     """The running figures, the rate and the time left: ``epoch 3/10  loss 0.41  9,120 images/s  0:42 left``."""
     parts = []
@@ -217,105 +211,3 @@ def progress_line(values: Mapping[str, Any]) -> str:
 
 def _width(name: str) -> int:
     return max(len(name), 9)
-
-
-# ---------------------------------------------------------------- at the end
-
-
-def _prediction_table(rows: list[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("file", overflow="fold")
-    names = list(dict.fromkeys(n for row in rows for n, v in row.items() if n not in ("file", "top") and _flat(v)))
-    for name in names:
-        table.add_column(name, justify="right" if name == "confidence" else "left")
-    for row in rows:
-        cells = {name: "yes" if value is True else "no" if value is False else value for name, value in row.items()}
-        table.add_row(Text(str(row.get("file", ""))), *(Text(number(name, cells.get(name))) for name in names))
-    return table
-
-
-def _attack_table(rows: list[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Accuracy, with 95 % intervals", title_justify="left")
-    named = any("run" in row for row in rows)
-    for name in (*(("run",) if named else ()), "attack", "threat"):
-        table.add_column(name, overflow="fold")
-    for name in ("images", "clean", "under attack", "passes an image", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        count = int(row.get("n") or 0)
-        passes = (int(row.get("forwards") or 0) + int(row.get("backwards") or 0)) / count if count else 0.0
-        table.add_row(
-            *([Text(str(row.get("run", "")), style="bold")] if named else []),
-            Text(str(row.get("attack", ""))),
-            Text(str(row.get("threat", ""))),
-            f"{count:,}",
-            share(row["clean_accuracy"]) if row.get("clean_accuracy") is not None else "–",
-            share(row["robust_accuracy"], row.get("interval")),
-            f"{passes:.1f}",
-            seconds(float(row.get("seconds") or 0.0)),
-        )
-    return table
-
-
-_STYLES = {"trusted": "bold green", "passed": "green", "doubtful": "yellow", "broken": "bold red"}
-
-
-def _audit_table(values: Mapping[str, Any], whole: bool) -> Table:
-    """The verdict on one figure, with every check or (of several audits) those alone that fired."""
-    verdict, checks = str(values.get("verdict", "")), list(values.get("checks") or [])
-    passed = sum(check["outcome"] == "passed" for check in checks)
-    of = f"{values['run']}, " if "run" in values else ""
-    title = Text.assemble(
-        ("Audit: ", "bold"),
-        (verdict, _STYLES.get(verdict, "bold")),
-        f"  {of}{values.get('attack')} under {values.get('threat')}: {share(values['robust_accuracy'])}, with all "
-        f"reruns {share(values['lowest'], values.get('interval'))}; {values.get('n')} images, {passed} of "
-        f"{len(checks)} checks passed",
-    )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for check in checks:
-        if whole or check["outcome"] in ("doubtful", "broken"):
-            outcome = str(check["outcome"])
-            table.add_row(Text(outcome, style=_STYLES.get(outcome, "dim")), Text(check["name"]), Text(check["says"]))
-    return table
-
-
-def _result_tables(values: Mapping[str, Any]) -> list[Table]:
-    """The plain figures as one table, and one row for each class where they are given."""
-    figures: Mapping[str, Any] = values.get("figures") or values
-    intervals: Mapping[str, Any] = values.get("intervals") or {}
-    title = None
-    if "figures" in values:
-        parts = [f"{values[key]}" for key in ("checkpoint", "data", "split") if values.get(key)]
-        title = Text(", ".join([*parts, f"{values['n']:,} images"] if "n" in values else parts), style="bold")
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False, title=title, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in figures.items():
-        if name in ("kind", "path") or (name == "n" and title is not None):
-            continue
-        if name == "interval":
-            table.add_row(Text("95 % interval"), f"{number(name, value[0])} to {number(name, value[1])}")
-        elif name in intervals and isinstance(value, int | float):
-            table.add_row(Text(name), f"{share(value, intervals[name])}, 95 % interval")
-        elif _flat(value):
-            table.add_row(Text(name), Text(number(name, value)))
-    tables = [table] if table.row_count else []
-    classes = figures.get("per_class")
-    if classes and all(isinstance(row, Mapping) for row in classes):
-        names = list(classes[0])
-        each = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in names:
-            each.add_column(name, justify="left" if name == "name" else "right")
-        for row in classes:
-            shares = {n: n not in ("name", "n") and row.get(n) is not None for n in names}
-            each.add_row(*(share(row[n]) if shares[n] else Text(number(n, row.get(n))) for n in names))
-        tables.append(each)
-    return tables
-
-
-def _flat(value: Any) -> bool:
-    return value is not None and isinstance(value, bool | int | float | str)

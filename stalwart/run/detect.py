@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,19 @@ from stalwart.core import catalog, screening
 from stalwart.core.contracts import Attack, Detector, Event, Rendered, Threat
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
-from stalwart.core.joint import Guard
 from stalwart.core.rng import generator
 from stalwart.core.spelling import spell
+from stalwart.run._detected import ALPHAS, BASELINE, Scorer, card_of, entry_of, told
 from stalwart.run._evasion import Joint, evasions
 from stalwart.run._judge import seeks_least
-from stalwart.run._negatives import Negatives, negatives
+from stalwart.run._negatives import negatives
 from stalwart.run._progress import progress
 from stalwart.run._subject import Subject, open_subject
 from stalwart.run.attack import attack
 from stalwart.store import guard as guards
 
-ALPHAS = (0.05, 0.01)
-"""False positive rates at which thresholds are set."""
-BASELINE = "energy()"
 FEWEST = 10
 """Adversarial examples that fitting takes at least."""
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A detector fitted and calibrated."""
-
-    detector: Detector
-    fitted: Mapping[str, Tensor]
-    thresholds: Mapping[float, float]
-    """Infinite where the calibration images are too few."""
-    spread: float
-
-    def guard(self, alpha: float) -> Guard:
-        return Guard(self.detector, self.fitted, self.thresholds[alpha], self.spread)
 
 
 def detect(
@@ -180,7 +162,7 @@ def detect(
                     "seen": shown and scorer.detector.trained,
                     "tried": tried,
                     "n": len(won),
-                    **_told(scorer, sides, lows, highs),
+                    **told(scorer, sides, lows, highs),
                 }
             )
 
@@ -205,11 +187,11 @@ def detect(
         done += joined
 
     figures = [
-        _entry(scorer, sides, lows, rows, found_joint)
+        entry_of(scorer, sides, lows, rows, found_joint)
         for scorer, lows, rows, found_joint in zip(fitted, below, tables, joint_results, strict=True)
     ]
     folder = guards.save(
-        subject.folder.path, fitted[0].fitted, _card(subject, chosen, fitted[0], teacher, around, parts)
+        subject.folder.path, fitted[0].fitted, card_of(subject, chosen, fitted[0], teacher, around, parts)
     )
     yield Event("saved", {"path": str(folder)})
     result = {
@@ -275,99 +257,3 @@ def _guides(subject: Subject, scorer: Scorer, images: Tensor, labels: Tensor, ba
     right = torch.cat([subject.model(part).argmax(1) for part in torch.split(images, batch)]) == labels
     kept = right & (scores <= scores.median())
     return images[kept], labels[kept]
-
-
-def _told(scorer: Scorer, sides: list[Negatives], lows: list[Tensor], highs: Tensor) -> dict[str, Any]:
-    """How well successes are told from each kind of negative."""
-    areas = {}
-    for side, low in zip(sides, lows, strict=True):
-        value, interval = screening.auroc(low, highs)
-        areas[side.name] = {"value": value, "interval": interval}
-    return {
-        "auroc": areas,
-        "alarms": [{"at": a, **screening.flagged(highs, scorer.thresholds[a])} for a in ALPHAS],
-        "roc": screening.roc(lows[0], highs) if len(highs) else [],
-    }
-
-
-def _entry(
-    scorer: Scorer,
-    sides: list[Negatives],
-    lows: list[Tensor],
-    rows: list[dict[str, Any]],
-    evasion: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """All that was found of one detector, ready for the run's `results/`."""
-    spelled = spell(scorer.detector)
-    entry = {
-        "detector": spelled,
-        "baseline": spelled == BASELINE,
-        "thresholds": [
-            {"at": a, "threshold": scorer.thresholds[a], "enough": math.isfinite(scorer.thresholds[a])} for a in ALPHAS
-        ],
-        "negatives": [
-            {
-                "name": side.name,
-                "says": side.says,
-                "n": len(side.images),
-                "alarms": [{"at": a, **screening.flagged(low, scorer.thresholds[a])} for a in ALPHAS],
-            }
-            for side, low in zip(sides, lows, strict=True)
-        ],
-        "attacks": rows,
-        "evasion": evasion,
-    }
-    return entry | {"says": said(entry)}
-
-
-def _card(
-    subject: Subject, detector: Detector, scorer: Scorer, teacher: Attack, threat: Threat, parts: tuple[Tensor, ...]
-) -> dict[str, Any]:
-    return {
-        "detector": spell(detector),
-        "alpha": ALPHAS[0],
-        "threshold": scorer.thresholds[ALPHAS[0]],
-        "thresholds": [{"at": a, "threshold": scorer.thresholds[a]} for a in ALPHAS],
-        "fit_attack": spell(teacher) if detector.trained else None,
-        "threat": spell(threat),
-        "data": subject.data,
-        "calibration": len(parts[1]),
-        "model_sha256": subject.card.get("sha256"),
-    }
-
-
-def said(entry: Mapping[str, Any]) -> str:
-    """What is to be thought of a detector, in one or two sentences."""
-    unseen = [row for row in entry["attacks"] if not row["seen"] and row["n"]] or [
-        r for r in entry["attacks"] if r["n"]
-    ]
-    name = entry["detector"]
-    text = f"{name} had nothing to detect."
-    if unseen:
-        worst = min(unseen, key=lambda row: row["auroc"]["clean"]["value"])
-        caught = worst["alarms"][0]["share"]
-        seen = ", which it was fitted on," if worst["seen"] else ""
-        text = (
-            f"{name} tells {worst['attack']}{seen} from clean images with an AUROC of "
-            f"{worst['auroc']['clean']['value']:.3f} and catches {caught:.0%} of its successes at a threshold for 5 % "
-            "false alarms."
-        )
-    joint = entry["evasion"]
-    if joint:
-        last = joint["levels"][0]["curve"][-1]
-        passed, alone, n = last["evasion"], last["undefended"], joint["n"]
-        text += (
-            f" An attacker who knows it passes model and detector on {passed:.0%} of {n} images (the model alone falls "
-            f"on {alone:.0%}): "
-        )
-        if alone == 0:
-            text += "there was nothing to defend against."
-        elif passed >= 0.9 * alone:
-            text += "the detector is bypassed."
-        elif passed > 0.5 * alone:
-            text += "the detector is bypassed for most images."
-        elif passed > 0.1 * alone:
-            text += "the detector is bypassed for some images."
-        else:
-            text += "it held against these three attackers, which proves nothing against a better one."
-    return text
