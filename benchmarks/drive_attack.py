@@ -1,6 +1,6 @@
 """What attacks on a camera stack's sensors do to its drives, with and without guards; controls on the same seeds.
 
-`python benchmarks/drive_attack.py [--run RUN] [--out OUT.json] [--parts camera guarded frames]`; RUN is one of
+`python benchmarks/drive_attack.py [--run RUN] [--out OUT.json] [--parts camera guarded frames ...]`; RUN is one of
 `stalwart drive fit`, made anew where none is named. The poster is fitted once, against the camera stack on maps of the
 train split, and kept beside OUT. `guarded` is the stack with a LiDAR and the guards 'consistency' and 'physics'; its
 adversary knows both: it takes echoes away as well and puts ground in their place. `frames` changes every picture.
@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -27,7 +29,9 @@ from stalwart.run.drive_fit import Lessons, drive_fit
 SUITE = ("stopped_vehicle(speed_kmh=(40, 60), distance_m=(60,), aside_m=(0,), maps=12, kind='van')",)
 PRACTICE = ("stopped_vehicle(speed_kmh=(40, 60), distance_m=(60,), aside_m=(0, -0.5), maps=2, kind='van')",)
 SECONDS = 18.0
-PARTS = ("camera", "guarded", "frames")
+PARTS = ("camera", "guarded", "frames", "overlay", "road", "board", "echoes", "faults")
+STACKS: dict[str, dict[str, Any]] = {"guarded": {"guards": ("consistency", "physics")}, "echoes": {"trust": "lidar"}}
+"""How the stack is made where it is not the camera alone."""
 SIZE_M = (1.7, 1.4)
 
 
@@ -39,28 +43,39 @@ def fitted(run: str, place: Path) -> Hung:
     return Hung(load_file(place)["picture"], "back", SIZE_M)
 
 
-def rows(run: str, which: str, place: Path) -> dict[str, Change | None]:
-    """The drives of a part by name."""
-    subject = Subject(policy_of(run), PRACTICE, 1)
+def rows(run: str, which: str, place: Path) -> dict[str, Callable[[], Change | None]]:
+    """The drives of a part by name, each made when it is asked for."""
+    subject = Subject(policy_of(run, **STACKS.get(which, {})), PRACTICE, 1)
 
     def made(spelled: str) -> Change:
         change: Change = catalog.make(spelled, "tampers").against(subject, 0)
         return change
 
-    if which == "camera":
-        return {
-            "clean": None, "grey": made("poster(picture='grey')"), "random": made("poster(picture='random')"),
-            "poster": fitted(run, place),
-        }  # fmt: skip
-    if which == "guarded":
-        some, every = (made(f"removal(window_deg=10, points={points}, mimic=True)") for points in (28, 200))
-        poster = fitted(run, place)
-        return {
-            "clean": None, "poster": poster, "poster and 28 echoes": Joined([poster, some]),
-            "poster and all echoes": Joined([poster, every]),
-        }  # fmt: skip
-    threat = "linf(4/255)"
-    return {"noise": made(f"camera({threat}, None)"), "pgd": made(f"camera({threat}, pgd(steps=3))")}
+    def moved(points: int) -> Change:
+        return Joined([fitted(run, place), made(f"removal(window_deg=10, points={points}, mimic=True)")])
+
+    spelled: list[str] = []
+    more: dict[str, Callable[[], Change | None]] = {}
+    match which:
+        case "camera":
+            spelled = [f"poster(picture={name!r})" for name in ("grey", "random")]
+            more = {"poster": lambda: fitted(run, place)}
+        case "guarded":
+            more = {
+                "poster": lambda: fitted(run, place), "poster and 28 echoes": lambda: moved(28),
+                "poster and all echoes": lambda: moved(200),
+            }  # fmt: skip
+        case "frames":
+            spelled = [f"camera(linf({e}/255), {a})" for e in (1, 4) for a in ("None", "pgd(steps=3)")]
+        case "overlay":
+            spelled = ["camera(linf(8/255), None)", "overlay(linf(8/255))"]
+        case "road" | "board":
+            spelled = [f"poster({which!r}, {name!r})" for name in ("grey", "random", "fitted")]
+        case "echoes":
+            spelled = ["spoof(random=True)", "spoof()", "removal(random=True)", "removal()"]
+        case _:
+            spelled = [f"fault({kind!r})" for kind in ("dirty_lens", "dead_pixels", "blackout", "frozen_frame")]
+    return {"clean": lambda: None, **{one: partial(made, one) for one in spelled}, **more}
 
 
 def main() -> None:
@@ -81,12 +96,11 @@ def measure(run: str, out: Path, parts: Sequence[str]) -> None:
     """Drive what `out` does not hold yet, and write it there."""
     held = json.loads(out.read_text()) if out.exists() else {}
     for part in parts:
-        guards = ("consistency", "physics") if part == "guarded" else ()
-        drives = Drives(policy_of(run, guards=guards), SUITE, 0, SECONDS)
-        for name, change in rows(run, part, out.with_suffix(".safetensors")).items():
+        drives = Drives(policy_of(run, **STACKS.get(part, {})), SUITE, 0, SECONDS)
+        for name, make in rows(run, part, out.with_suffix(".safetensors")).items():
             if f"{part}: {name}" in held:
                 continue
-            found = held[f"{part}: {name}"] = drives.driven(change)
+            found = held[f"{part}: {name}"] = drives.driven(make())
             out.write_text(json.dumps(held, indent=1))
             print(part, name, {key: value for key, value in found.items() if key != "crashed"}, flush=True)
 

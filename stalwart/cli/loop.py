@@ -29,6 +29,7 @@ def fit(
     out: Annotated[Path, typer.Option("--out", help="A new run folder.", show_default=False)],
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the pictures.")] = 4,
     hardened: Annotated[float, typer.Option("--hardened", help="Harden within this L∞ radius; 0: not.")] = 0.0,
+    posters: Annotated[bool, typer.Option("--posters", help="Harden against prints on the car ahead.")] = False,
     suite: Annotated[
         list[str] | None, typer.Option("--suite", help="Scenarios to learn from, as spelled, repeatable.")
     ] = None,
@@ -39,7 +40,7 @@ def fit(
     """Teach a small camera stack's perception on drives of the train split."""
     from stalwart.run.drive_fit import SUITE, Lessons, drive_fit
 
-    lessons = Lessons(epochs=epochs, hardened=hardened, seed=seed)
+    lessons = Lessons(epochs=epochs, hardened=hardened, posters=posters, seed=seed)
     play(iter(drive_fit(out, lessons, tuple(suite) if suite else SUITE)), as_json=as_json, quiet=quiet)
 
 
@@ -51,7 +52,9 @@ def attack(
     guard: Annotated[
         list[str] | None, typer.Option("--guard", help="consistency, physics or input, repeatable.")
     ] = None,
-    steadiness: Annotated[float, typer.Option("--steadiness", help="From where on `input` is in doubt.")] = 1.5,
+    false_alarms: Annotated[
+        float, typer.Option("--false-alarms", help="Share of clean drives in which a guard may be in doubt.")
+    ] = 0.05,
     seconds: Seconds = 30.0,
     out: Annotated[Path | None, typer.Option("--out", help="A JSON file for all figures.")] = None,
     seed: Seed = 0,
@@ -62,7 +65,7 @@ def attack(
     from stalwart.run.drive_attack import SUITE, drive_attack
 
     events = drive_attack(
-        driver, attack or [_ATTACK], suite or SUITE, trust=trust, guards=guard or (), steadiness=steadiness,
+        driver, attack or [_ATTACK], suite or SUITE, trust=trust, guards=guard or (), false_alarms=false_alarms,
         seconds=seconds, seed=seed, out=out,
     )  # fmt: skip
     play(iter(events), as_json=as_json, quiet=quiet)

@@ -25,11 +25,11 @@ from stalwart.drive.simulation import Worlds, make
 from stalwart.drive.traffic.drivers import POPULATIONS
 
 FAMILIES: dict[str, tuple[str, int, int]] = {
-    "motorway": ("motorway(seed={})", 20, 0),
-    "rural": ("rural(seed={})", 14, 0),
-    "crossroads": ("crossroads(seed={})", 14, 4),
-    "roundabout": ("roundabout(seed={})", 10, 0),
-    "town": ("town(seed={}, blocks=2)", 26, 4),
+    "motorway": ("motorway(seed={})", 30, 0),
+    "rural": ("rural(seed={})", 20, 0),
+    "crossroads": ("crossroads(seed={})", 18, 4),
+    "roundabout": ("roundabout(seed={})", 13, 0),
+    "town": ("town(seed={}, blocks=2)", 34, 4),
 }
 """Each family's maps, bodies in a world, walkers among them."""
 SEEDS = {"train": range(900), "val": range(900, 1000), "test": range(1000, 1100)}

@@ -9,21 +9,23 @@ from stalwart.drive.birdseye import SIGNALS, Grid
 from stalwart.drive.observation import PATH_M
 from stalwart.drive.sensing import OWN, Acted, Perceived, Rig, Sensed
 from stalwart.models._driver_plan import planned, pursued
-from stalwart.models._driver_views import Onto, Pillars, near_route, warped
+from stalwart.models._driver_views import Glances, Onto, Pillars, near_route, warped
 
 _OWN_SCALE = torch.tensor([10.0, 3.0, 0.3, 15.0, *(10.0, 5.0) * len(PATH_M)])
 _FARTHEST_M = 40.0
 _MOST_ASIDE_M = 4.0
 _BRAKE_MPS2, _ACCEL_MPS2, _STEER_RAD = -9.0, 3.0, 0.6
 _STEP_S = 0.1
-_IMAGE, _SCENE, _STATE = 64, 128, 96
+_IMAGE, _SCENE, _STATE, _GLANCES = 64, 128, 96, 4
+_GAIN = 10.0
+"""Of the maps' last layer: a step of Adam changes each weight by the learning rate, and a map has few of them."""
 _MOMENTUM = 0.03
 """Of the batch statistics: a batch is one moment of a few worlds."""
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def _conv(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
         nn.BatchNorm2d(outputs, momentum=_MOMENTUM),
         nn.ReLU(inplace=True),
     )
@@ -54,18 +56,20 @@ class DriverNet(nn.Module):
         self.fuse = _conv(16 + 16 + Pillars.CHANNELS + 1 + 2 + 2, width)
         self.gates = nn.Conv2d(width + memory, 2 * memory, 1)
         self.fresh = nn.Conv2d(width + memory, memory, 3, 1, 1)
-        self.trunk = nn.Sequential(_conv(width + memory, width), _conv(width, width))
-        self.maps = nn.Conv2d(width, 5 * 4, 1)
+        self.trunk = nn.Sequential(_conv(width + memory, 2 * width), _conv(2 * width, 2 * width, size=1))
+        self.maps = nn.Conv2d(2 * width, 5 * 4, 1)
         shrunk = self.coarse.rows // 2 * (self.coarse.columns // 2)
         self.scene = nn.Sequential(
-            _conv(width, 32, 2), nn.Flatten(), nn.Linear(32 * shrunk, _SCENE), nn.ReLU(inplace=True)
+            _conv(2 * width, 32, 2), nn.Flatten(), nn.Linear(32 * shrunk, _SCENE), nn.ReLU(inplace=True)
         )
         pixels = (rig.camera.height // 8) * (rig.camera.width // 8)
         self.image = nn.Sequential(
             nn.Conv2d(2 * width, 16, 1), nn.Flatten(), nn.Linear(16 * pixels, _IMAGE), nn.ReLU(inplace=True)
         )
-        self.state = nn.GRUCell(_SCENE + _IMAGE + OWN, _STATE)
-        told = _STATE + _SCENE + _IMAGE + OWN
+        self.glances = Glances(16, _GLANCES, rig.camera.height // 4, rig.camera.width // 4)
+        told = _SCENE + _IMAGE + self.glances.outputs + OWN
+        self.state = nn.GRUCell(told, _STATE)
+        told += _STATE
         self.line = nn.Linear(told, len(SIGNALS) + 1)
         self.aside = nn.Linear(told, len(PATH_M))
         last = nn.Linear(64, 1)
@@ -75,7 +79,7 @@ class DriverNet(nn.Module):
             nn.init.zeros_(layer.weight)  # it begins by following its map, with nobody there
             nn.init.zeros_(layer.bias)
             if layer is self.maps:
-                nn.init.constant_(layer.bias[4:8], -4.0)
+                nn.init.constant_(layer.bias[4:8], -5.0 / _GAIN)  # the share of cells with somebody
 
     @property
     def remembered(self) -> int:
@@ -103,7 +107,7 @@ class DriverNet(nn.Module):
             there * self.lift(self.low(seen)), there * self.high(seen), self.pillars(sensed.lidar),
             near_route(points, self.coarse)[:, None], places.expand(count, -1, -1, -1),
             torch.cat([there, some], 1).expand(-1, -1, *shape),
-        ], 1))  # fmt: skip
+        ], 1).contiguous(memory_format=torch.channels_last))  # fmt: skip
         reset, keep = torch.sigmoid(self.gates(torch.cat([now, held], 1))).chunk(2, 1)
         held = torch.lerp(torch.tanh(self.fresh(torch.cat([now, reset * held], 1))), held, keep)
         above = self.trunk(torch.cat([now, held], 1))
@@ -112,7 +116,8 @@ class DriverNet(nn.Module):
         blind = torch.cat(
             [scaled[:, :1], 0 * scaled[:, 1:2], scaled[:, 2:]], 1
         )  # what it does now is no reason to go on
-        told = torch.cat([self.scene(above), there[:, :, 0, 0] * self.image(second), blind], 1)
+        shown = there[:, :, 0, 0] * torch.cat([self.image(second), self.glances(seen)], 1)
+        told = torch.cat([self.scene(above), shown, blind], 1)
         state = self.state(told, memory[:, -_STATE:])
         known = torch.cat([state, told], 1)
         perceived, line = self._perceive(above, self.line(known))
@@ -128,9 +133,9 @@ class DriverNet(nn.Module):
         return Acted(controls, waypoints, perceived), torch.cat([held.flatten(1), state], 1)
 
     def _perceive(self, above: Tensor, line: Tensor) -> tuple[Perceived, Tensor]:
-        maps = nn.functional.pixel_shuffle(self.maps(above), 2)
+        maps = nn.functional.pixel_shuffle(_GAIN * self.maps(above), 2)
         drivable, agents, route, ahead, left = maps.unbind(1)
         signal, way = line[:, :-1], _FARTHEST_M * torch.sigmoid(line[:, -1])
-        velocity = 10 * torch.stack([ahead, left], 1)
+        velocity = 3 * torch.stack([ahead, left], 1)
         seen = Perceived(drivable, agents, velocity, route, signal, way)
         return seen, torch.cat([signal.softmax(1), way[:, None] / _FARTHEST_M], 1)

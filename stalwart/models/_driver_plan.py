@@ -69,7 +69,9 @@ def planned(seen: Perceived, waypoints: Tensor, speed: Tensor, limit_mps: Tensor
     wish = desired(waypoints, limit_mps)
     ahead = torch.from_numpy(grid.middles[:, 0, 0]).to(speed)
     front = ahead > _CAR.length_m / 2
-    chance = torch.sigmoid(seen.agents) * near_route(waypoints, grid, _CORRIDOR_M) * front[:, None]
+    # Who is in the way is no reason to mean another way: no slope goes to the waypoints.
+    corridor = near_route(waypoints.detach(), grid, _CORRIDOR_M) * front[:, None]
+    chance = torch.sigmoid(seen.agents) * corridor
     rows, where = chance.max(2)  # (W, rows)
     clear = torch.cumprod(1 - rows, 1)
     first = rows * torch.cat([torch.ones_like(clear[:, :1]), clear[:, :-1]], 1)

@@ -45,6 +45,34 @@ class Onto(nn.Module):
         return self.seen * F.grid_sample(features, places, padding_mode="zeros", align_corners=False)
 
 
+class Glances(nn.Module):
+    """A few places of a picture, each chosen by a softmax over all of them: what is there, where, and how surely.
+
+    A traffic light is two pixels somewhere in a picture. What is found by its looks, wherever it is, need not be
+    learned anew for each place (soft attention over places: Levine et al., "End-to-end training of deep visuomotor
+    policies", Journal of Machine Learning Research 17, 2016).
+    """
+
+    places: Tensor
+
+    def __init__(self, channels: int, count: int, height: int, width: int) -> None:
+        super().__init__()
+        self.outputs = count * (channels + 3)
+        row, column = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+        places = np.stack([row, column, row**2, column**2]).reshape(4, -1)
+        self.register_buffer("places", torch.from_numpy(places).float(), persistent=False)
+        self.looks = nn.Conv1d(channels, count, 1)
+        self.prior = nn.Linear(4, count, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(W, C, height, width) → (W, count · (C + 3)): what, row and column in [−1, 1], log-sum-exp of the scores."""
+        flat = features.flatten(2)
+        scores = self.looks(flat) + self.prior(self.places.T).T
+        chosen = scores.softmax(2)
+        what, where = chosen @ flat.transpose(1, 2), chosen @ self.places[:2].T
+        return torch.cat([what, where, scores.logsumexp(2, keepdim=True) / 5], 2).flatten(1)
+
+
 class Pillars(nn.Module):
     """What a LiDAR's echoes say of each cell, softly, so that it can be differentiated in the ranges.
 
@@ -70,7 +98,7 @@ class Pillars(nn.Module):
         turned = (angle + aside)[..., None] - azimuths
         nearest = np.abs((turned + math.pi) % (2 * math.pi) - math.pi).argmin(-1)
         self.register_buffer("columns", torch.from_numpy(nearest.reshape(-1)), persistent=False)
-        self.register_buffer("ways", torch.from_numpy(way).float(), persistent=False)
+        self.register_buffer("ways", torch.from_numpy(way / grid.cell_m).float(), persistent=False)
         slopes = torch.from_numpy(lidar.fan.slopes.astype(np.float32))[:, None]
         flat = 1 / (1 + slopes**2).sqrt()
         self.register_buffer("flat", flat * lidar.greatest_m, persistent=False)
@@ -84,15 +112,14 @@ class Pillars(nn.Module):
         ground = hit * (1 - body)
         body = hit * body * torch.sigmoid((_HIGH_M - height) / _EDGE_M)
         # A column of the range image lies together, so that cells copy whole columns.
-        maps = torch.stack([way, body, ground, ground * echoes[:, 1]], 1).permute(0, 3, 1, 2).contiguous()
+        maps = torch.stack([way / self.cell_m, body, ground, ground * echoes[:, 1]], 1).permute(0, 3, 1, 2).contiguous()
         mine = maps.index_select(1, self.columns).reshape(
             len(maps), 2, -1, *maps.shape[2:]
         )  # (W, 2, cells, 4, channels)
-        off = (mine[..., 0, :] - self.ways[:, None]) / self.cell_m
-        near = torch.exp(-(off**2))
-        bodies = mine[..., 1, :] * near
-        parts = (bodies, mine[..., 2, :] * near, mine[..., 3, :] * near, bodies * off)
-        found = torch.stack([part.sum((1, 3)) for part in parts], 1)
+        off = mine[..., 0, :] - self.ways[:, None]
+        near = torch.exp(-(off * off))
+        sums = mine[..., 1:, :] @ torch.stack([near, near * off], -1)  # (W, 2, cells, 3, 2)
+        found = sums.sum(1).flatten(2)[..., [0, 2, 4, 1]].transpose(1, 2)
         strong, grounds = found[:, :1], found[:, 1:2]
         beyond, bright = found[:, 3:] / (strong + 0.3), found[:, 2:3] / (grounds + 0.3)
         return torch.cat([torch.log1p(strong), torch.log1p(grounds), bright, beyond], 1).reshape(-1, 4, *self.shape)
@@ -112,9 +139,12 @@ def warped(maps: Tensor, grid: Grid, ahead_m: Tensor, turn_rad: Tensor) -> Tenso
 
 def near_route(points: Tensor, grid: Grid, width_m: float = 1.5) -> Tensor:
     """(W, rows, columns) how near each cell is to the line through the points (W, n, 2): exp(−(distance / width)²)."""
-    middles = torch.from_numpy(grid.middles).to(points).reshape(-1, 1, 2)
-    start, step = points[:, None, :-1], (points[:, None, 1:] - points[:, None, :-1])  # (W, 1, n − 1, 2)
-    square = (step**2).sum(-1).clamp(min=1e-3)
-    share = (((middles - start) * step).sum(-1) / square).clamp(0, 1)
-    away = ((middles - start - share[..., None] * step) ** 2).sum(-1).amin(-1)
+    # Products of cells and segments as matrix products: |m − s − t d|² = |m − s|² − 2 t (m − s)·d + t² |d|².
+    middles = torch.from_numpy(grid.middles).to(points).reshape(-1, 2)
+    start, step = points[:, :-1], points[:, 1:] - points[:, :-1]  # (W, n − 1, 2)
+    square = (step**2).sum(-1, keepdim=True)
+    along = step @ middles.T - (start * step).sum(-1, keepdim=True)  # (W, n − 1, cells)
+    share = (along / square.clamp(min=1e-3)).clamp(0, 1)
+    offset = (middles**2).sum(-1) - 2 * (start @ middles.T) + (start**2).sum(-1, keepdim=True)
+    away = (offset + share * (share * square - 2 * along)).amin(1).clamp(min=0)
     return torch.exp(-away / width_m**2).reshape(-1, grid.rows, grid.columns)

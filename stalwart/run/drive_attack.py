@@ -29,15 +29,17 @@ from stalwart.drive.sensing import Rig, SensorDriver
 from stalwart.drive.simulation import Worlds
 from stalwart.drive.stack.keeper import CAMERA, Keeper
 from stalwart.drive.stack.stixels import Stixels
+from stalwart.run._calm import limits_of
 from stalwart.store import atomic
 
 SUITE = ("stopped_vehicle(speed_kmh=(40, 50, 60), distance_m=(60, 90, 120), aside_m=(0,), maps=4, kind='van')",)
 """Where no suite is given: a van stands in the lane, and has to be seen."""
 
 
-def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] = (), steadiness: float = 1.5) -> Any:
+def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] = (), false_alarms: float = 0.05) -> Any:
     """The `SensorPolicy` of a run: a camera stack made by `drive_fit`, as `trust` and the rest say, or any other
-    policy that drives through sensors.
+    policy that drives through sensors. Guards' limits are such that each doubts in a share `false_alarms` of clean
+    drives like those of `drive_fit`, at most.
 
     Raises:
         InputError: no such run, one of another kind, or an unknown trust or guard.
@@ -47,7 +49,7 @@ def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] =
         size = [CAMERA.height, CAMERA.width]
         if model.card["signature"]["size"] != size:  # type: ignore[index]
             raise CheckpointError(f"{run} was made for pictures of another size than {size}.")
-        return Keeper(model, trust, guards, steadiness)
+        return Keeper(model, trust, guards, limits_of(model.card, guards, false_alarms))  # type: ignore[arg-type]
     if not isinstance(getattr(model, "rig", None), Rig):
         raise CheckpointError(f"{run} does not drive through sensors: make such a run with stalwart drive fit.")
     return model
@@ -60,7 +62,7 @@ def drive_attack(
     *,
     trust: str = "camera",
     guards: Sequence[str] = (),
-    steadiness: float = 1.5,
+    false_alarms: float = 0.05,
     seconds: float = 30.0,
     seed: int = 0,
     out: Path | None = None,
@@ -73,7 +75,7 @@ def drive_attack(
         driver: a run folder, or a `sensing.SensorPolicy`.
         attacks: of the room `tampers`.
         suite: as `drive.score` takes it.
-        trust, guards, steadiness: of a camera stack; see `drive.stack.keeper.Keeper`.
+        trust, guards, false_alarms: of a camera stack; see `policy_of` and `drive.stack.keeper.Keeper`.
         seconds: of each drive at most.
         out: a JSON file for all figures.
 
@@ -99,7 +101,7 @@ def drive_attack(
     if isinstance(driver, nn.Module):
         policy, name = driver, type(driver).__name__
     else:
-        policy, name = policy_of(driver, trust=trust, guards=guards, steadiness=steadiness), str(driver)
+        policy, name = policy_of(driver, trust=trust, guards=guards, false_alarms=false_alarms), str(driver)
     return _attacked(Drives(policy, spelled, seed, seconds), name, tampers, out)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stalwart.core import catalog
@@ -21,14 +20,16 @@ from stalwart.core.freeze import frozen
 from stalwart.core.rendering import worst
 from stalwart.core.rng import Noise, generator, seed_of
 from stalwart.core.spelling import spell
+from stalwart.drive.adversaries.blanks import Blanks, blanks_of, joined
 from stalwart.drive.adversaries.changes import Changed, Untouched
-from stalwart.drive.adversaries.posters import Hung
+from stalwart.drive.adversaries.posters import TEXTURE, Hung
 from stalwart.drive.planners.baselines import Baseline
 from stalwart.drive.scenarios.suites import scenarios_of
 from stalwart.drive.sensors.camera import room, see
 from stalwart.drive.sensors.skins import default_look
 from stalwart.drive.stack.keeper import CAMERA
 from stalwart.drive.stack.stixels import BINS, body_odds, targets
+from stalwart.run._calm import peaks
 from stalwart.store import checkpoint
 from stalwart.store.folder import RunFolder
 
@@ -39,6 +40,8 @@ SUITE = (
 STYLES = ("sun", "cloud", "dusk", "rain")
 _SECONDS, _EVERY, _BATCH, _NOTHING = 20.0, 8, 64, 0.3
 """Of each drive; ticks from picture to picture; weight of a column without a body in the loss."""
+_PRINTS, _PRINT, _PRINT_STEP, _RESTART = 8, 64, 0.05, 0.1
+"""Prints at a time, their side in texels, PGD's step, and the chance in each step that one begins anew."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,9 @@ class Lessons:
     """Channels of the net's first layer."""
     hardened: float = 0.0
     """Harden against PGD of 2 steps within this L∞ radius, in [0, 1] (Madry et al. 2018); 0: not."""
+    posters: bool = False
+    """Harden against prints on the back of the car ahead that hide it (adversarial patch training: Rao, Stutz and
+    Schiele, "Adversarial training against location-optimized adversarial patches", ECCV workshops 2020)."""
     seed: int = 0
 
     def check(self) -> None:
@@ -64,7 +70,8 @@ def drive_fit(
 ) -> Iterator[Event]:
     """Film the drives of a baseline through a suite on maps of the train split, teach the net, and measure it on
     maps of the test split. In half of the drives the car ahead carries a picture of random squares, so that a
-    picture as such is nothing new.
+    picture as such is nothing new. Then it drives the suite once more, on maps of the train split, and the card keeps
+    how high each guard's score rose in each drive (`calm`), from which guards get their limits.
 
     Yields:
         start, progress, epoch (train_loss), saved, result (kind 'drive_fit': frames, `found`, the share of the columns
@@ -82,24 +89,29 @@ def drive_fit(
     with RunFolder.create(Path(out), config) as folder:
         total = len(scenarios) * len(styles)
         yield Event("start", {"what": "drive_fit", "total": total, "unit": "drives", "suite": list(suite)})
-        parts, begun = [], time.perf_counter()
+        parts: list[Film] = []
+        begun = time.perf_counter()
         for number, (scenario, style) in enumerate((s, t) for s in scenarios for t in styles):
-            parts.append(_filmed(dataclasses.replace(scenario, style=style), "train", how.seed, number))
+            one = dataclasses.replace(scenario, style=style)
+            parts.append(_filmed(one, "train", how.seed, number, blank=how.posters))
             rate = (number + 1) / (time.perf_counter() - begun)
             yield Event("progress", {"done": number + 1, "total": total, "unit": "drives", "rate": rate,
                                      "left_s": (total - number - 1) / rate})  # fmt: skip
-        images, wanted = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
+        images, wanted = torch.cat([part.pictures for part in parts]), torch.cat([part.wanted for part in parts])
+        blanks = joined([(len(part.pictures), part.blanks) for part in parts]) if how.posters else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(how.seed, "stixels") >> 1)
             model = architecture.build(Signature(BINS + 1, 3, (CAMERA.height, CAMERA.width), "stixels"))
-        yield from _taught(model, images, wanted, how)
-        seen, truth = zip(*(_filmed(s, "test", how.seed + 1, 2 * n) for n, s in enumerate(scenarios)), strict=True)
-        figures = _measured(model, torch.from_numpy(np.concatenate(seen)), torch.from_numpy(np.concatenate(truth)))
+        yield from _taught(model, images, wanted, how, blanks)
+        shown = [_filmed(scenario, "test", how.seed + 1, 2 * n) for n, scenario in enumerate(scenarios)]
+        figures = _measured(model, torch.cat([s.pictures for s in shown]), torch.cat([s.wanted for s in shown]))
+        calm = peaks(model, scenarios, how.seed, _SECONDS)
         card = {
             "task": "stixels", "model": spell(architecture), "data": "drive",
             "classes": [*(f"range {k}" for k in range(BINS)), "none"],
             "signature": {"classes": BINS + 1, "channels": 3, "size": [CAMERA.height, CAMERA.width]},
-            "scores": figures, "settings": dataclasses.asdict(how), "versions": {"torch": torch.__version__},
+            "scores": figures, "calm": calm, "settings": dataclasses.asdict(how),
+            "versions": {"torch": torch.__version__},
         }  # fmt: skip
         checkpoint.save(folder.path / "best", model, card)
         yield Event("saved", {"path": str(folder.path / "best")})
@@ -107,29 +119,78 @@ def drive_fit(
                                "seconds": time.perf_counter() - begun})  # fmt: skip
 
 
-def _filmed(scenario: Any, split: str, seed: int, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(N, 3, H, W) uint8 pictures and (N, columns) classes of one drive of all its worlds."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Film:
+    """What one drive of all its worlds gives."""
+
+    pictures: Tensor
+    """(N, 3, H, W) uint8."""
+    wanted: Tensor
+    """(N, columns) int64 classes."""
+    blanks: Blanks
+    """Where prints may be put; none where no poster hangs or none is asked for."""
+
+
+def _filmed(scenario: Any, split: str, seed: int, number: int, blank: bool = False) -> Film:
+    """Pictures and classes of one drive of all its worlds; in every other one the car ahead carries a picture."""
     stage = scenario.stage(split, seed_of(seed, "lessons", number) >> 1)
     hung: Hung | Untouched = Untouched()
     if number % 2:
-        squares = torch.rand(1, 3, 8, 8, generator=generator(seed, "lesson's poster", number))
-        hung = Hung(F.interpolate(squares, 64)[0], "back", (1.6, 1.1))
+        random = generator(seed, "lesson's poster", number)
+        squares = torch.rand(1, 3, 8, 8, generator=random)
+        size = (1.2 + 0.8 * float(torch.rand(1, generator=random)), 1.5) if blank else (1.6, 1.1)
+        hung = Hung(F.interpolate(squares, _PRINT)[0], "back", size)
     driver, look = Baseline(stage.world, "brake"), hung.look(default_look())
-    dressed, out = Changed(stage.world, hung, 48), room(CAMERA, stage.world.worlds)
-    pictures, found = [], []
+    dressed, out = Changed(stage.world, hung, 48), room(CAMERA, stage.world.worlds, affine=blank)
+    pictures, found, blanks = [], [], []
     for tick in range(round(min(_SECONDS, stage.seconds) / stage.world.dt_s)):
         controls = driver()
         if tick % _EVERY == 0:
             frames = see(dressed.scene(), CAMERA, look=look, out=out)
             pictures.append(frames.rgb.copy())
             found.append(targets(frames))
+            if blank and number % 2:
+                blanks.append((len(frames.rgb), blanks_of(frames, look.textures, TEXTURE)))
+            elif blank:
+                blanks.append((len(frames.rgb), Blanks.none()))
         if stage.script is not None:
             controls[:, 1:] = stage.script(stage.world, tick * stage.world.dt_s)
         stage.world.step(controls)
-    return np.concatenate(pictures), np.concatenate(found)
+    shown, classes = torch.from_numpy(np.concatenate(pictures)), torch.from_numpy(np.concatenate(found))
+    return Film(shown, classes, joined(blanks) if blanks else Blanks.none())
 
 
-def _taught(model: nn.Module, images: Tensor, wanted: Tensor, how: Lessons) -> Iterator[Event]:
+class _Prints:
+    """Prints that hide bodies from a net as it learns. They are kept from step to step, so that each is climbed for
+    long, and begin anew as random squares now and then."""
+
+    def __init__(self, blanks: Blanks, random: torch.Generator) -> None:
+        self.blanks, self.random = blanks, random
+        self.prints = torch.cat([self._fresh() for _ in range(_PRINTS)])
+
+    def _fresh(self) -> Tensor:
+        side = 2 ** int(torch.randint(0, 5, (1,), generator=self.random))
+        return F.interpolate(torch.rand(1, 3, side, side, generator=self.random), _PRINT)
+
+    def put(self, model: nn.Module, images: Tensor, index: Tensor, wanted: Tensor) -> Tensor:
+        """The pictures at `index` (n, 3, H, W) with prints, after two steps of PGD on them."""
+        here = self.blanks.select(index)
+        which = torch.randint(0, _PRINTS, (len(index),), generator=self.random)
+        bodies = (wanted < BINS).float()
+        with frozen(model), torch.enable_grad():
+            for _ in range(2):
+                prints = self.prints.clone().requires_grad_()
+                seen = F.softplus(body_odds(model(here.put(images, prints, which)))) * bodies
+                (slope,) = torch.autograd.grad(-seen.sum(), prints)
+                self.prints = (self.prints + _PRINT_STEP * slope.sign()).clamp(0, 1)
+        shown = here.put(images, self.prints, which)
+        if torch.rand(1, generator=self.random) < _RESTART:
+            k = int(torch.randint(0, _PRINTS, (1,), generator=self.random))
+            self.prints[k : k + 1] = self._fresh()
+        return shown
+
+
+def _taught(model: nn.Module, images: Tensor, wanted: Tensor, how: Lessons, blanks: Blanks | None) -> Iterator[Event]:
     """AdamW under one cycle of learning rates; pictures mirrored half of the time and of drawn brightness."""
     random = generator(how.seed, "lessons")
     steps = max(len(images) // _BATCH, 1)
@@ -139,6 +200,7 @@ def _taught(model: nn.Module, images: Tensor, wanted: Tensor, how: Lessons) -> I
     weight[BINS] = _NOTHING
     threat: Any = catalog.make(f"linf({how.hardened})", "threats")
     attack: Any = catalog.make("pgd(steps=2)", "attacks")
+    prints = None if blanks is None else _Prints(blanks, generator(how.seed, "prints"))
     begun = time.perf_counter()
     for epoch in range(how.epochs):
         model.train()
@@ -146,6 +208,8 @@ def _taught(model: nn.Module, images: Tensor, wanted: Tensor, how: Lessons) -> I
         for step in range(steps):
             index = order[step * _BATCH : (step + 1) * _BATCH]
             x, y = images[index].float() / 255, wanted[index]
+            if prints is not None:
+                x = prints.put(model, x, index, y)
             if step % 2:
                 x, y = x.flip(-1), y.flip(-1)
             x = (x * (0.8 + 0.4 * torch.rand(len(x), 1, 1, 1, generator=random))).clamp(0, 1)

@@ -118,7 +118,7 @@ def _others(policy: Any) -> dict[str, Keeper]:
     if not isinstance(policy, Keeper):
         return {}
     trusts = [trust for trust in ("camera", "lidar", "both") if trust != policy.trust]
-    return {trust: Keeper(policy.model, trust, policy.guards, policy.steadiness) for trust in trusts}
+    return {trust: Keeper(policy.model, trust, policy.guards, policy.limits) for trust in trusts}
 
 
 def _body(

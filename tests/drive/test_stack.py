@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from stalwart.core.errors import InputError
+from stalwart.core.rng import seed_of
+from stalwart.drive.adversaries.changes import driver_of
 from stalwart.drive.scenarios.stage import put, worlds_of
+from stalwart.drive.scenarios.suites import scenarios_of
 from stalwart.drive.scene import Class, Ground, Scene
 from stalwart.drive.sensing import SensorDriver
 from stalwart.drive.sensors.camera import Camera, see
@@ -17,6 +20,7 @@ from stalwart.drive.stack import checks
 from stalwart.drive.stack.corridor import FAR_M, along, followed, gap_of
 from stalwart.drive.stack.keeper import Keeper, _as_seen
 from stalwart.drive.stack.stixels import BINS, EDGES_M, Stixels, body_odds, places, ranges, targets
+from stalwart.run._calm import limits_of, peaks
 
 STRAIGHT = np.array([[[0.0, 0], [5, 0], [10, 0], [20, 0], [40, 0]]])
 
@@ -116,7 +120,44 @@ def test_ground_that_does_not_answer_is_a_hole() -> None:
     assert checks.hole(heard.range_m, lidar, STRAIGHT)[0] == 0
     gone = heard.range_m.copy()
     gone[:, :, np.abs(lidar.fan.azimuths) < 0.15] = 0
-    assert checks.holed(gone, lidar, STRAIGHT)[0]
+    assert checks.hole(gone, lidar, STRAIGHT)[0] > checks.LIMITS["physics"]
+
+
+def test_what_one_sensor_sees_alone_counts_by_the_braking_it_wants() -> None:
+    camera, lidar = np.array([FAR_M, 20.0, 20.0, 50.0, 12.0]), np.array([10.0, 22.0, 40.0, FAR_M, 0.1])
+    found = checks.disagreement(camera, lidar, np.full(5, 10.0))
+    assert np.allclose(found, [100 / 20, 0, 100 / 40, 0, 100 / 1])
+
+
+def test_a_limit_is_exceeded_in_the_share_of_calm_drives_that_was_asked_for() -> None:
+    calm = {"consistency": [float(k) for k in range(1, 40)], "input": [0.5] * 39}
+    limits = limits_of({"calm": calm}, ("consistency",), 0.05)
+    assert limits == {"consistency": 38.0}  # the 38th of 39: two of forty are above it, as 5 % says
+    assert limits_of({}, ("consistency",), 0.05) == {}
+    with pytest.raises(InputError, match="takes 99"):
+        limits_of({"calm": calm}, ("input",), 0.01)
+
+
+def test_guards_that_watch_calm_drives_read_what_they_would_doubt() -> None:
+    """A limit just above the peak of a drive is not exceeded in that drive, one just below is."""
+    net = Stixels(2).eval()
+    (scenario,) = scenarios_of(("stopped_vehicle(speed_kmh=(50,), distance_m=(60,), aside_m=(0,), kind='van')",))
+    found = peaks(net, [scenario], 0, 2.0)
+    assert {guard: len(values) for guard, values in found.items()} == {"consistency": 1, "physics": 1, "input": 1}
+    loose = Keeper(net, "both", ("input",), {"input": found["input"][0] * 1.01})
+    tight = Keeper(net, "both", ("input",), {"input": found["input"][0] * 0.99})
+    doubts = []
+    for keeper in (loose, tight):
+        stage = scenario.stage("train", seed_of(0, "calm", 0) >> 1)
+        driver = driver_of(stage.world, keeper)
+        for tick in range(20):
+            controls = driver()
+            controls[:, 1:] = stage.script(stage.world, tick * 0.1)
+            stage.world.step(controls)
+        assert driver.memory is not None
+        doubts.append(int(keeper.doubted(driver.memory)["input"][0]))
+    assert doubts[0] == 0
+    assert doubts[1] > 0
 
 
 def test_smoothing_is_the_median_and_leaves_plain_pictures_alone() -> None:
@@ -158,7 +199,7 @@ def test_stacks_refuse_what_they_cannot_be() -> None:
         Keeper(model, "radar")
     with pytest.raises(InputError, match="consistency"):
         Keeper(model, "camera", ("consistent",))
-    with pytest.raises(InputError, match="steadiness"):
-        Keeper(model, steadiness=3.0)
+    with pytest.raises(InputError, match="limits"):
+        Keeper(model, limits={"input": -1.0})
     assert Keeper(model).rig.without == "lidar"
     assert Keeper(model, "both").rig.without is None

@@ -12,6 +12,7 @@ import torch
 from stalwart.core import catalog
 from stalwart.core.errors import InputError
 from stalwart.drive.adversaries.aims import Poster
+from stalwart.drive.adversaries.blanks import blanks_of, joined
 from stalwart.drive.adversaries.changes import driver_of
 from stalwart.drive.adversaries.echoes import grounded, nearest_first, phantom, told
 from stalwart.drive.adversaries.pixels import levels
@@ -21,6 +22,7 @@ from stalwart.drive.scenarios.suites import scenarios_of
 from stalwart.drive.scene import Class
 from stalwart.drive.sensing import Sensed
 from stalwart.drive.sensors.lidar import Lidar
+from stalwart.drive.sensors.shade import shade
 from stalwart.drive.stack.keeper import Keeper
 from stalwart.drive.stack.stixels import Stixels
 from stalwart.run.drive_attack import Drives, paired, said
@@ -227,3 +229,26 @@ def test_drives_are_the_same_for_the_same_change_and_driven_once() -> None:
     assert blind["collisions"] == 1
     assert blind["seconds_to_collision"] < 10
     assert blind["collisions_per_km"] == pytest.approx(1 / blind["km"])
+
+
+def test_blanks_show_the_print_that_was_rendered_and_any_other() -> None:
+    random = torch.Generator().manual_seed(2)
+    old, new = (torch.rand(3, 64, 64, generator=random) for _ in range(2))
+    filmed = film(policy(), [stage()], Hung(old, "back", (1.7, 1.4)), every=4, seconds=2.0)
+    frames = [frames for frames, _ in filmed.moments]
+    pictures = torch.from_numpy(np.concatenate([one.rgb for one in frames])).float() / 255
+    blanks = joined([(len(one.rgb), blanks_of(one, filmed.textures, TEXTURE)) for one in frames])
+    assert len(blanks.pixel) > 20
+    prints = torch.stack([new, old]).requires_grad_()
+    ones = torch.ones(len(pictures), dtype=torch.int64)
+    torch.testing.assert_close(blanks.put(pictures, prints, ones), pictures, rtol=0, atol=1.01 / 255)
+    whole = torch.cat([shade(one, filmed.textures, {TEXTURE: new}) for one in frames])
+    other = blanks.put(pictures, prints, 0 * ones)
+    torch.testing.assert_close(other, whole, rtol=0, atol=2 / 255)
+    other.sum().backward()  # type: ignore[no-untyped-call]
+    assert prints.grad is not None
+    assert prints.grad[0].any()
+    assert not prints.grad[1].any()
+    last = torch.tensor([len(pictures) - 1])
+    alone = blanks.select(last).put(pictures[last], prints, 0 * last)
+    torch.testing.assert_close(alone, other[last])

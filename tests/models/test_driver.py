@@ -19,7 +19,7 @@ from stalwart.drive.sensors.lidar import Lidar
 from stalwart.drive.simulation import make
 from stalwart.models._driver_net import DriverNet
 from stalwart.models._driver_plan import desired, followed, planned, pursued
-from stalwart.models._driver_views import Onto, Pillars, near_route, warped
+from stalwart.models._driver_views import Glances, Onto, Pillars, near_route, warped
 
 GRID = Grid()
 
@@ -183,3 +183,19 @@ def test_the_expected_acceleration_by_hand(chance: float, signal: str) -> None:
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="multiples of 8"):
         catalog.make("driver(height=60)", "models")
+
+
+def test_a_glance_finds_a_spot_wherever_it_is() -> None:
+    """Scores far above all others make the softmax a choice: what is there, and where it is."""
+    glances = Glances(2, 1, 8, 12)
+    with torch.no_grad():
+        glances.looks.weight.copy_(torch.tensor([50.0, 0.0])[None, :, None])
+        glances.looks.bias.zero_()  # type: ignore[union-attr]
+        glances.prior.weight.zero_()
+    for row, column in ((0, 0), (5, 7), (7, 11)):
+        features = torch.zeros(1, 2, 8, 12)
+        features[0, :, row, column] = torch.tensor([1.0, 3.0])
+        found = glances(features)[0]
+        assert found[:2].tolist() == pytest.approx([1.0, 3.0], abs=1e-4)
+        assert found[2:4].tolist() == pytest.approx([2 * row / 7 - 1, 2 * column / 11 - 1], abs=1e-4)
+        assert found[4].item() == pytest.approx(50 / 5, abs=1e-4)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from stalwart.cli.main import run
+from stalwart.core.errors import InputError
 from stalwart.drive.stack.keeper import Keeper
 from stalwart.drive.stack.stixels import Stixels
 from stalwart.run.drive_attack import drive_attack, policy_of
@@ -31,7 +32,10 @@ def sight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_taught_stack_comes_back_and_is_attacked(
     sight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keeper = policy_of(sight, trust="both", guards=("physics",))
+    keeper = policy_of(sight, trust="both", guards=("physics",), false_alarms=0.5)
+    assert keeper.limits["physics"] == keeper.model.card["calm"]["physics"][0]
+    with pytest.raises(InputError, match="takes 19"):
+        policy_of(sight, guards=("physics",))
     assert isinstance(keeper, Keeper)
     assert keeper.kept == ("camera", "lidar")
     out = tmp_path / "found.json"

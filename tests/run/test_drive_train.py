@@ -127,3 +127,20 @@ def test_lessons_begin_anew_after_a_crash_or_long_off_the_road() -> None:
     for _ in range(150):
         over |= lessons.step(full)
     assert over.all()
+
+
+def test_agents_logits_are_log_odds_although_agents_count_more() -> None:
+    """Where one of ten equal cells holds somebody, the loss is least at log(0.1 / 0.9)."""
+    net = catalog.make(MODEL, "models").build(Signature(6, 3, (32, 48), "driving"))
+    lessons = Lessons(net.rig, 1, 3, families=("rural",))
+    sensed, right = lessons.sense()
+    acted, _ = net.eval()(sensed)
+    share = torch.zeros_like(right.agents)
+    share.flatten()[::10] = 1.0
+    chance = float(share.mean())
+    tried = torch.linspace(-6, 2, 161)
+    found = []
+    for logit in tried:
+        seen = replace(acted.perceived, agents=torch.full_like(share, float(logit)))
+        found.append(float(losses(replace(acted, perceived=seen), replace(right, agents=share))["agents"]))
+    assert float(tried[int(np.argmin(found))]) == pytest.approx(np.log(chance / (1 - chance)), abs=0.06)

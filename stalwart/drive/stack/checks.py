@@ -13,14 +13,18 @@ from torch import Tensor, nn
 
 from stalwart.drive.sensors.lidar import Lidar
 from stalwart.drive.stack.corridor import HALF_WIDTH_M, along
-from stalwart.drive.stack.stixels import BINS
+from stalwart.drive.stack.stixels import BINS, FARTHEST_M
 
 Floats = NDArray[np.floating]
 Flags = NDArray[np.bool_]
 LOWEST_M, HIGHEST_M = 0.35, 2.4
 """Echoes between these heights are bodies; lower ones are ground, higher ones bridges and leaves."""
 _THROUGH, _FREE_M = 0.3, 3.0
-_SURE_M, _HOLE = 22.0, 0.12
+_SURE_M = 22.0
+_CHECKED_M, _CLOSE_M, _AGREE, _AGREE_M = 45.0, 0.5, 0.35, 4.0
+LIMITS = {"consistency": 0.0, "physics": 0.12, "input": 1.5}
+"""From where on a guard is in doubt where nothing was calibrated: braking [m/s²] that one sensor wants alone
+(`disagreement`), share of missing ground echoes (`hole`), change under smoothing (`unsteady`)."""
 
 
 def standing(points: Floats, range_m: Floats) -> Flags:
@@ -74,9 +78,15 @@ def hole(range_m: Floats, lidar: Lidar, path: Floats) -> NDArray[np.floating]:
     return share
 
 
-def holed(range_m: Floats, lidar: Lidar, path: Floats) -> Flags:
-    """(W,) whether more than 12 % of them are missing."""
-    return np.asarray(hole(range_m, lidar, path) > _HOLE)
+def disagreement(camera: Floats, lidar: Floats, speed_mps: Floats) -> NDArray[np.floating]:
+    """(W,) m/s² of braking that is wanted if the nearer of two gaps (W,) [m] is the true one, v² / (2 gap), where the
+    other sensor has nothing about there; 0 where they agree, or have nothing within 45 m.
+
+    What matters little, such as a car at the limit of a LiDAR's sight, so counts little.
+    """
+    near, other = np.minimum(camera, lidar), np.maximum(camera, lidar)
+    apart = (near < min(_CHECKED_M, FARTHEST_M)) & (other > near * (1 + _AGREE) + _AGREE_M)
+    return np.asarray(np.where(apart, speed_mps**2 / (2 * np.maximum(near, _CLOSE_M)), 0.0))
 
 
 def smoothed(images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from stalwart.drive.sensors.camera import Camera
 from stalwart.drive.sensors.navigation import Navigation
 from stalwart.drive.stack import checks
 from stalwart.drive.stack.corridor import FAR_M, REMEMBERED, followed, gap_of
-from stalwart.drive.stack.stixels import FARTHEST_M, Stixels, body_odds, places, ranges
+from stalwart.drive.stack.stixels import Stixels, body_odds, places, ranges
 
 Floats = NDArray[np.floating]
 Flags = NDArray[np.bool_]
@@ -28,11 +28,13 @@ CAMERA = Camera(height=48, width=96, fov_deg=50.0)
 _SENSORS = ("camera", "lidar")
 _FRONT_M = CAR.length_m / 2
 _DT_S = 0.1
-_STOP_MPS2, _AGREE, _AGREE_M, _NOTICED, _HELD = -4.0, 0.35, 4.0, 3, 10
-_CHECKED_M, _LATEST_S, _SIDEWAYS_MPS2 = 45.0, 1.3, 2.0
+NOTICED = 3
+"""Steps running in which a score must exceed its limit."""
+_STOP_MPS2, _HELD, _LATEST_S, _SIDEWAYS_MPS2 = -4.0, 10, 1.3, 2.0
 _HELD_AT = REMEMBERED * len(_SENSORS)
 _STREAK, _COUNT = _HELD_AT + 1, _HELD_AT + 1 + len(GUARDS)
-MEMORY = _COUNT + len(GUARDS)
+_SCORE = _COUNT + len(GUARDS)
+MEMORY = _SCORE + len(GUARDS)
 """Numbers that the policy remembers of each world."""
 
 
@@ -42,8 +44,7 @@ class Keeper(nn.Module):
     second after, it brakes with 4 m/s².
 
     It sees neither signals nor priority: for roads where there are none. It knows where it is to a few centimetres.
-        What
-    it perceives is told as log-odds of a body in each column of the picture, `Perceived.agents` (W, 1, columns),
+    What it perceives is told as log-odds of a body in each column of the picture, `Perceived.agents` (W, 1, columns),
     differentiable; its controls are not.
 
     Args:
@@ -52,22 +53,25 @@ class Keeper(nn.Module):
         guards: 'consistency' brakes where camera and LiDAR disagree about the corridor, and keeps both gaps; 'physics'
             leaves out echoes that others shine through, and brakes where ground echoes are missing; 'input' brakes
             where pictures do not bear smoothing.
-        steadiness: from where on 'input' takes a picture for tampered with (`checks.unsteady`), in [0, 2].
+        limits: by guard, from which score on it is in doubt; others keep those of `checks.LIMITS`.
 
     Raises:
-        InputError: an unknown trust or guard.
+        InputError: an unknown trust or guard, or a limit below 0.
     """
 
     def __init__(
-        self, model: Stixels, trust: str = "camera", guards: Sequence[str] = (), steadiness: float = 1.5
-    ) -> None:
+        self, model: Stixels, trust: str = "camera", guards: Sequence[str] = (),
+        limits: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.trust = expect_choice("stack.trust", trust, TRUSTS)
         for guard in guards:
             expect_choice("stack.guards", guard, GUARDS)
-        if not 0 <= steadiness <= 2:
-            raise InputError(f"stack.steadiness must lie in [0, 2]. Got {steadiness!r}.")
-        self.model, self.guards, self.steadiness = model, tuple(guards), steadiness
+        for guard, limit in (limits or {}).items():
+            expect_choice("stack.limits", guard, GUARDS)
+            if not limit >= 0:
+                raise InputError(f"stack.limits[{guard!r}] must be at least 0. Got {limit!r}.")
+        self.model, self.guards, self.limits = model, tuple(guards), {**checks.LIMITS, **(limits or {})}
         both = trust == "both" or bool({"consistency"} & set(guards))
         self.kept = _SENSORS if both else (trust,)
         """Whose gaps are kept."""
@@ -83,7 +87,7 @@ class Keeper(nn.Module):
         logits = self.model(sensed.camera)
         own = sensed.own.detach().cpu().numpy()
         speed, path = own[:, 0].astype(np.float64), own[:, 4:].reshape(worlds, -1, 2)
-        gaps, doubts = self._perceived(sensed, logits.detach(), path)
+        gaps, scores = self._perceived(sensed, logits.detach(), path, speed)
         route = _as_seen(own, path)
         desired, accel = desired_mps(route)[:, 0], np.full(worlds, np.inf)
         for k, name in enumerate(_SENSORS):
@@ -95,10 +99,11 @@ class Keeper(nn.Module):
             hard = (gap < FAR_M) & ((gap / closing < _LATEST_S) | (gap < 0.35 * speed + 0.5)) & (speed > 0.3)
             accel = np.minimum(accel, np.where(hard, HARD_MPS2, idm(speed, desired, gap, leader)))
         alarm = np.zeros(worlds, np.bool_)
-        for guard, doubt in doubts.items():
+        for guard, score in scores.items():
             k = GUARDS.index(guard)
-            new[:, _STREAK + k] = np.where(doubt, old[:, _STREAK + k] + 1, 0)
-            sure = new[:, _STREAK + k] >= _NOTICED
+            new[:, _SCORE + k] = score
+            new[:, _STREAK + k] = np.where(score > self.limits[guard], old[:, _STREAK + k] + 1, 0)
+            sure = new[:, _STREAK + k] >= NOTICED
             new[:, _COUNT + k] += sure
             alarm |= sure
         new[:, _HELD_AT] = np.where(alarm, _HELD, np.maximum(old[:, _HELD_AT] - 1, 0))
@@ -109,18 +114,25 @@ class Keeper(nn.Module):
 
     def doubted(self, memory: Tensor) -> dict[str, NDArray[np.int64]]:
         """(W,) by guard: steps in which it was in doubt, from the policy's memory."""
-        counts = memory.numpy()[:, _COUNT:].astype(np.int64)
+        counts = memory.numpy()[:, _COUNT:_SCORE].astype(np.int64)
         return {guard: counts[:, GUARDS.index(guard)] for guard in self.guards}
 
-    def _perceived(self, sensed: Sensed, logits: Tensor, path: Floats) -> tuple[dict[str, Floats], dict[str, Flags]]:
-        """(W,) gaps in m by sensor, and doubts by guard."""
+    def scored(self, memory: Tensor) -> dict[str, Floats]:
+        """(W,) by guard: its score in the last step, from the policy's memory; in doubt is who exceeds its limit in
+        three steps running."""
+        return {guard: memory.numpy()[:, _SCORE + GUARDS.index(guard)] for guard in self.guards}
+
+    def _perceived(
+        self, sensed: Sensed, logits: Tensor, path: Floats, speed: Floats
+    ) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """(W,) gaps in m by sensor, and scores by guard."""
         gaps: dict[str, Floats] = {}
-        doubts: dict[str, Flags] = {}
+        scores: dict[str, Floats] = {}
         depth = ranges(logits).cpu().numpy()
         gaps["camera"] = gap_of(path, places(depth, self.rig.camera), np.isfinite(depth), _FRONT_M)
         if "input" in self.guards:
             with torch.no_grad():
-                doubts["input"] = checks.unsteady(self.model, sensed.camera).cpu().numpy() > self.steadiness
+                scores["input"] = checks.unsteady(self.model, sensed.camera).cpu().numpy()
         if self.rig.without is None:
             lidar = self.rig.lidar
             heard = (sensed.lidar[:, 0].detach().cpu().numpy() * lidar.greatest_m).astype(np.float32)
@@ -128,11 +140,11 @@ class Keeper(nn.Module):
             body = checks.standing(points, heard)
             if "physics" in self.guards:
                 body &= ~checks.seen_through(points, heard, lidar)
-                doubts["physics"] = checks.holed(heard, lidar, path)
+                scores["physics"] = checks.hole(heard, lidar, path)
             gaps["lidar"] = _nearest(path, points, body)
         if "consistency" in self.guards:
-            doubts["consistency"] = _disagree(gaps["camera"], gaps["lidar"])
-        return gaps, doubts
+            scores["consistency"] = checks.disagreement(gaps["camera"], gaps["lidar"], speed)
+        return gaps, scores
 
 
 def _as_seen(own: Floats, path: Floats) -> Floats:
@@ -166,9 +178,3 @@ def _nearest(path: Floats, points: Floats, body: Flags) -> Floats:
     order = np.argsort(~flags, axis=1, kind="stable")[:, :most]
     flat = np.take_along_axis(points[..., :2].reshape(len(body), -1, 2), order[..., None], 1)
     return gap_of(path, flat, np.take_along_axis(flags, order, 1), _FRONT_M, least=2)
-
-
-def _disagree(camera: Floats, lidar: Floats) -> Flags:
-    """(W,) where one of them has something in the corridor, near enough to matter, that the other has not there."""
-    near, other = np.minimum(camera, lidar), np.maximum(camera, lidar)
-    return np.asarray((near < min(_CHECKED_M, FARTHEST_M)) & (other > near * (1 + _AGREE) + _AGREE_M))
