@@ -18,6 +18,10 @@ from stalwart.run._parallel import World
 
 ROBUST_IMAGES = 512
 """Validation images attacked after each epoch."""
+FEWEST_LOOKS = 5
+"""An attack that asks the model less often is too weak to watch with."""
+PATIENT = "pgd(steps=10)"
+"""What watches in its place."""
 
 
 def validate(
@@ -93,7 +97,44 @@ def _of_all(metric: Metric, task: Task, info: Info, world: World) -> dict[str, A
     return metric.compute()
 
 
-def watched(objective: Any) -> tuple[Attack, Threat | Rendered] | None:
+Watch = tuple[Attack, Threat | Rendered]
+
+
+def watched(objective: Any) -> Watch | None:
     """The attack and threat that an objective wants its training watched with, where it has both."""
     attack, threat = getattr(objective, "attack", None), getattr(objective, "threat", None)
     return (attack, threat) if attack is not None and threat is not None else None
+
+
+def hasty(model: nn.Module, task: Task, batches: Batches, watch: Watch, seed: int) -> bool:
+    """Whether the attack asks the model fewer than `FEWEST_LOOKS` times; it is tried on one image to find out.
+
+    A model trained on the end of one step can be right there alone, and an attack that ends there does not see it.
+    """
+    attack, threat = watch
+    batch = next((batch for batch in batches.epoch(0) if len(batch.images)), None)
+    if batch is None:
+        return False
+    looks = 0
+
+    def look(*_: Any) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == FEWEST_LOOKS:
+            raise _EnoughError
+
+    first = torch.zeros(1, dtype=torch.int64, device=batch.images.device)
+    counting = model.register_forward_pre_hook(look)
+    try:
+        with frozen(model):
+            goal = Unstopped(task.goal(model, batch.targets).select(first))
+            rendering.worst(attack, batch.images[:1], goal, threat, Noise.of_images(batch.images[:1], seed))
+    except _EnoughError:
+        return False
+    finally:
+        counting.remove()
+    return True
+
+
+class _EnoughError(Exception):
+    """The attack has looked often enough."""

@@ -38,7 +38,7 @@ from stalwart.run._settings import Training as Training
 from stalwart.run._setup import build, make_batches, make_mixed
 from stalwart.run._state import Progress
 from stalwart.run._step import Stepper
-from stalwart.run._validate import ROBUST_IMAGES, robust, validate, watched
+from stalwart.run._validate import PATIENT, ROBUST_IMAGES, Watch, hasty, robust, validate, watched
 from stalwart.run._watch import remark
 from stalwart.run.probe import Choice, choose
 from stalwart.store import checkpoint
@@ -110,6 +110,7 @@ class _Run:
         self.pending: list[Tensor] = []
         """Losses of the last steps, left on the device until somebody looks."""
         self.clock = self.saved_at = time.perf_counter()
+        self.watch: Watch | None = None
 
     # ------------------------------------------------------------ the course of a run
 
@@ -173,6 +174,7 @@ class _Run:
         for note in choice.notes:
             yield Event("note", {"message": note})
         validation, watching = self._validation(splits.val)
+        yield from self._set_watch(watching)
         interrupt.patient = True
         while progress.epoch < settings.epochs:
             yield from self._epoch(batches, interrupt)
@@ -258,9 +260,8 @@ class _Run:
             if validation is not None:
                 figures |= validate(model, self.task, validation, self.info, self.world, stepper.autocast)
                 score = figures[f"val_{name}"]
-            watch = watched(self.objective)
-            if watching is not None and watch is not None:
-                score = robust(model, self.task, watching, self.info, *watch, self.settings.seed, self.world)
+            if watching is not None and self.watch is not None:
+                score = robust(model, self.task, watching, self.info, *self.watch, self.settings.seed, self.world)
                 figures[f"robust_{name}"] = score
                 progress.course.append(self._seen(figures, watching.count))
                 warning = remark(progress.course, progress.epoch + 1 == self.settings.epochs)
@@ -344,6 +345,18 @@ class _Run:
             return self._batches(val), None
         drawn = torch.randperm(len(val), generator=generator(self.settings.seed, "watched"))[:ROBUST_IMAGES]
         return self._batches(val), self._batches(Subset(val, drawn.sort().values.tolist()))
+
+    def _set_watch(self, watching: Batches | None) -> Iterator[Event]:
+        """What robustness is watched with: training's own attack, or one of more steps where that has few."""
+        self.watch = watched(self.objective)
+        if watching is None or self.watch is None:
+            return
+        (attack, threat), model = self.watch, self.stepper.model
+        mine = hasty(model, self.task, watching, self.watch, self.settings.seed)
+        if self.world.any(mine, self.device):
+            self.watch = catalog.make(PATIENT, "attacks"), threat
+            message = f"robustness is watched by {PATIENT}, as {spell(attack)} takes too few steps to judge by."
+            yield Event("note", {"message": message})
 
     def _build(self, examples: Examples) -> nn.Module:
         if isinstance(self.architecture, nn.Module):

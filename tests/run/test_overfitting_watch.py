@@ -74,3 +74,19 @@ def test_one_step_under_a_large_radius_buys_nothing_where_several_do() -> None:
     many = list(train("digits()", net(), objective=several, settings=fewer))
     assert warnings(many) == []
     assert [event.values for event in many if event.kind == "epoch"][-1]["robust_top1"] > 0.1
+
+
+def test_training_on_one_step_is_not_watched_by_that_step() -> None:
+    """Digits under L∞ 0.3: FGSM's own step finds 28 % right after three epochs, several steps find next to nothing."""
+    settings = Training(epochs=3, batch=32, optimizer="adamw(lr=0.01)", schedule="constant()", precision="fp32")
+    objective = "adversarial(attack=fgsm(), threat=linf(0.3))"
+    events = list(train("digits()", net(), objective=objective, settings=settings))
+    assert any("watched by pgd(steps=10), as fgsm()" in e.values["message"] for e in events if e.kind == "note")
+    assert any("no robustness" in message for message in warnings(events))
+    assert all(event.values["robust_top1"] < 0.1 for event in events if event.kind == "epoch")
+
+
+def test_an_attack_of_many_steps_watches_itself() -> None:
+    settings = Training(epochs=1, max_steps=1, batch=32)
+    events = train("digits()", net(), objective="adversarial(attack=apgd(steps=5))", settings=settings)
+    assert not any("is watched by" in event.values["message"] for event in events if event.kind == "note")

@@ -17,9 +17,10 @@ from stalwart.core.contracts.tasks import Task
 class Objective(Protocol):
     """What training minimises.
 
-    Where it has both an `attack` and a `threat`, the trainer watches robustness on validation images with them. Where
-    it says `replays: int`, each batch is stepped on so many times in a row; where it says `carries = True`, what it
-    puts into `batch.memory` comes back in the next step.
+    Where it has both an `attack` and a `threat`, the trainer watches robustness on validation images with them, or with
+    an attack of more steps where that one asks the model fewer than five times. Where it says `replays: int`, each
+    batch is stepped on so many times in a row; where it says `carries = True`, what it puts into `batch.memory` comes
+    back in the next step.
     """
 
     def __call__(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
