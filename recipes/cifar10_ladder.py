@@ -4,7 +4,8 @@
 
 JPEG CIFAR-10, 1 epoch, clean on n = 10,000 and robust under L∞ 8/255 by swift on n = 500, seed 0, one thread of an
 AMD EPYC with AVX2, 2026-11-25: plain 62.1 / 0.0 %, FGSM-RS 43.4 / 24.6 %, PGD-AT 42.0 / 25.4 %, TRADES 45.7 / 22.6 %,
-MART 40.9 / 25.2 %; docs/results.md has the intervals, and what a whitened first layer does to such training.
+MART 40.9 / 25.2 %, TRADES+AWP (2026-11-28) 44.5 / 22.6 %; docs/results.md has the intervals, and what a whitened first
+layer does to such training.
 
 Each rung has its learning rate chosen among three on a fifth of the data, by robust accuracy on validation images (the
 plain one by clean accuracy), then trains on all of it; swift attacks 500 test images, the same for all. A run that was
