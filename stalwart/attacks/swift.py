@@ -17,6 +17,8 @@ from stalwart.core.stages import enter
 
 SHORT = 25
 """Steps of the first run, which is all that most samples need."""
+BRIEF = 8
+"""Steps before it under L1, where its own begin outside the threat: what falls within it at once need not wait."""
 NEAREST = 9
 """Rivals that are ordered by how far away they are."""
 
@@ -48,8 +50,16 @@ class swift:
         ball = ball_of(threat, "swift", (1, 2, math.inf))
         if self.confirm:
             enter(goal, "swift")
-        result = climb(clean, goal, threat, noise.fork("first"), steps=SHORT, loss="ce")
-        live = _standing(result, clean, goal, threat, None)
+        result, live = clean.clone(), torch.arange(len(clean), device=clean.device)
+        if ball.p == 1:
+            result = climb(clean, goal, threat, noise, steps=BRIEF, loss="ce", start=clean, wider=False)
+            live = _standing(result, goal, live)
+            if not len(live):
+                return result
+        aim = goal.select(live)
+        first = noise.fork("first").select(live)
+        result[live] = climb(clean[live], aim, threat, first, steps=SHORT, loss="ce")
+        live = _standing(result, goal, live)
         if not len(live):
             return result
         rivals = _order(clean[live], goal.select(live), ball.p)  # (b, targets) or None
@@ -73,7 +83,7 @@ class swift:
             result[live] = found
             if last and not self.confirm:
                 break
-            live = _standing(result, clean, goal, threat, live)
+            live = _standing(result, goal, live)
             if not len(live):
                 return result
         if self.confirm:
@@ -83,10 +93,11 @@ class swift:
 
 
 @torch.no_grad()
-def _standing(images: Tensor, clean: Tensor, goal: Goal, threat: Threat, live: Tensor | None) -> Tensor:
-    """(b,) int64: which of the samples `live` (None: all) do not reach the goal."""
-    live = torch.arange(len(clean), device=clean.device) if live is None else live
-    reached = goal.select(live)(images[live]).reached
+def _standing(images: Tensor, goal: Goal, live: Tensor) -> Tensor:
+    """(b,) int64: which of the samples `live` do not reach the goal at these images, the ends of a climb."""
+    aim = goal.select(live)
+    known = getattr(aim, "fallen", None)  # a climb looks at its ends: who judges needs no other pass
+    reached = aim(images[live]).reached if known is None else known()
     return live if reached is None else live[~reached]
 
 

@@ -55,6 +55,7 @@ def climb(
     loss: str,
     rival: Tensor | None = None,
     start: Tensor | None = None,
+    wider: bool = True,
 ) -> Tensor:
     """Under L∞ and L2 algorithm 1 of Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
     diverse parameter-free attacks" (ICML 2020): each sample has its own step length and goes back to its best point
@@ -66,6 +67,7 @@ def climb(
         loss: 'ce', 'margin' or 'dlr'.
         rival: (B,) the outcome that each sample is pushed towards, by its column of the gaps; None for any.
         start: (B, C, H, W) where to begin; None for a random point on the threat's edge.
+        wider: under L1, begin in wider balls.
 
     Returns:
         (B, C, H, W): the point that reached the goal, else the one of highest loss.
@@ -73,7 +75,9 @@ def climb(
     p = ball_of(threat, "apgd", (1, 2, math.inf)).p
     raise_ = LOSSES[loss]
     if p == 1:
-        return sparse.climb(clean, goal, threat, noise, steps=steps, raise_=raise_, rival=rival, start=start)
+        return sparse.climb(
+            clean, goal, threat, noise, steps=steps, raise_=raise_, rival=rival, start=start, wider=wider
+        )
     x = _edge(clean, threat, noise, p) if start is None else threat.project(start, clean)
     value, gradient, reached = look(x, goal, raise_, rival)
     result = x.clone()

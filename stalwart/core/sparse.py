@@ -57,6 +57,7 @@ def climb(
     raise_: Loss,
     rival: Tensor | None = None,
     start: Tensor | None = None,
+    wider: bool = True,
 ) -> Tensor:
     """Algorithm 1 of Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers"
     (ICML 2021), begun in wider balls: the best point of each is drawn into the next.
@@ -68,6 +69,7 @@ def climb(
         raise_: what each sample's ascent raises.
         rival: (B,) the outcome that each sample is pushed towards; None for any.
         start: (B, C, H, W) where to begin; None for a random point of the threat.
+        wider: begin in the wider balls; without, all steps are within ε, and the passes are `steps` + 1.
 
     Returns:
         (B, C, H, W): the point that reached the goal, else the one of highest loss within ε.
@@ -78,7 +80,7 @@ def climb(
     spread = torch.full((len(clean),), float(entries), device=clean.device)
     share = torch.full_like(spread, FIRST_SHARE)
     left = steps
-    for factor, part in WIDER:
+    for factor, part in WIDER if wider else WIDER[-1:]:
         last = factor == 1.0
         count = left if last else int(part * steps)
         if not count and not last:

@@ -243,6 +243,9 @@ def test_under_l1_swift_finds_nearly_what_the_full_budget_finds() -> None:
     assert quick.robust_accuracy <= full.robust_accuracy + 1.01 / 80  # an image
     assert quick.backwards < 0.5 * full.backwards
     assert quick.size.max() <= 1.5 * (1 + 1e-4)
+    easy = stalwart.attack(model, x, y, "swift()", "l1(6)")
+    assert easy.robust_accuracy == 0
+    assert easy.backwards < 10 * len(x)  # in wider balls first each would take 15, though it fell at the first look
 
 
 def test_losses_of_gaps_are_those_of_logits() -> None:
