@@ -22,16 +22,18 @@ import numpy as np
 import torch
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from stalwart.core import catalog
 from stalwart.core.statistics import student
+from stalwart.drive.env import DriveEnv
 from stalwart.mdp.evaluation import evaluate
 from stalwart.mdp.open import is_id, open_worlds
 from stalwart.mdp.spaces import Spaces
 
 EPISODES = 20
 WORLD = "driving(roads=crossroads(seed=1), agents=8, walkers=0, seconds=20.0)"
+SINGLE: dict[str, Any] = {"roads": "crossroads(seed=1)", "agents": 8, "walkers": 0, "seconds": 20.0}
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Pair:
     shape: dict[str, Any]
     """The settings of theirs."""
     worlds: int = 1
+    apart: bool = False
+    """Theirs steps our worlds one by one, as `DummyVecEnv` does any Gymnasium environment; else all in one call."""
 
 
 class Side(VecEnv):
@@ -93,20 +97,22 @@ _DQN = {
 }  # fmt: skip
 _SAC = {"learning_rate": 1e-3, "batch_size": 256, "learning_starts": 500, "policy_kwargs": {"net_arch": [64, 64]}}
 _FAR = {"n_steps": 64, "batch_size": 512, "n_epochs": 4, "learning_rate": 1e-3}
-_OUR_PPO = "ppo(horizon=2048, anneal=False, normalise=False)"
+_OUR_PPO, _OUR_SAC = "ppo(horizon=2048, anneal=False, normalise=False)", "sac(lr=0.001, after=500, widths=(64, 64))"
+_OUR_FAR = "ppo(horizon=64, batch=512, epochs=4, lr=0.001, anneal=False, normalise=False)"
 PAIRS = {
     "cartpole-ppo": Pair("CartPole-v1", 16_384, _OUR_PPO, PPO, _PPO),
     "cartpole-dqn": Pair("CartPole-v1", 20_000, "dqn(double=False)", DQN, _DQN),
-    "pendulum-sac": Pair("Pendulum-v1", 4_000, "sac(lr=0.001, after=500, widths=(64, 64))", SAC, _SAC),
-    "driving-ppo": Pair(
-        WORLD, 16_384, "ppo(horizon=64, batch=512, epochs=4, lr=0.001, anneal=False, normalise=False)", PPO, _FAR, 64
-    ),
+    "pendulum-sac": Pair("Pendulum-v1", 4_000, _OUR_SAC, SAC, _SAC),
+    "hopper-ppo": Pair("Hopper-v5", 40_960, _OUR_PPO, PPO, _PPO),
+    "hopper-sac": Pair("Hopper-v5", 5_000, _OUR_SAC, SAC, _SAC),
+    "driving-ppo": Pair(WORLD, 16_384, _OUR_FAR, PPO, _FAR, 64),
+    "driving-ppo-apart": Pair(WORLD, 16_384, _OUR_FAR, PPO, _FAR, 64, apart=True),
     "lunar-ppo": Pair("LunarLander-v3", 40_960, _OUR_PPO, PPO, _PPO),
     "lunar-dqn": Pair("LunarLander-v3", 40_000, "dqn(double=False)", DQN, _DQN),
 }
 
 
-def ours(pair: Pair, seed: int, steps: int) -> tuple[float, float]:
+def ours(pair: Pair, seed: int, steps: int, episodes: int = EPISODES) -> tuple[float, float]:
     """Mean return, and processor seconds of training."""
     worlds = open_worlds(pair.env, pair.worlds)
     learner = catalog.make(pair.ours, "rl").begin(Spaces.of(worlds), pair.worlds, seed, torch.device("cpu"))
@@ -114,13 +120,15 @@ def ours(pair: Pair, seed: int, steps: int) -> tuple[float, float]:
     for _ in learner.chapter(worlds, steps, seed + 1, 0.0, 1.0):
         pass
     seconds = time.process_time() - begun
-    *_, found = evaluate(learner.policy, open_worlds(pair.env, 4), EPISODES, 10_000 + seed)
+    *_, found = evaluate(learner.policy, open_worlds(pair.env, 4), episodes, 10_000 + seed)
     return float(np.mean(found.returns)), seconds
 
 
-def theirs(pair: Pair, seed: int, steps: int) -> tuple[float, float]:
+def theirs(pair: Pair, seed: int, steps: int, episodes: int = EPISODES) -> tuple[float, float]:
     """The same of Stable-Baselines3."""
     env: Any = pair.env if is_id(pair.env) else Side(open_worlds(pair.env, pair.worlds))
+    if pair.apart:
+        env = DummyVecEnv([lambda n=n: DriveEnv(first=n, **SINGLE) for n in range(pair.worlds)])
     model = pair.theirs("MlpPolicy", env, seed=seed, device="cpu", **pair.shape)
     begun = time.process_time()
     model.learn(steps)
@@ -128,9 +136,9 @@ def theirs(pair: Pair, seed: int, steps: int) -> tuple[float, float]:
     if is_id(pair.env):
         one = gymnasium.make(pair.env)
         one.reset(seed=10_000 + seed)
-        mean, _ = evaluate_policy(model, one, EPISODES, warn=False)
+        mean, _ = evaluate_policy(model, one, episodes, warn=False)
         return float(mean), seconds
-    *_, found = evaluate(_Foreign(model), open_worlds(pair.env, 4), EPISODES, 10_000 + seed)
+    *_, found = evaluate(_Foreign(model), open_worlds(pair.env, 4), episodes, 10_000 + seed)
     return float(np.mean(found.returns)), seconds
 
 
@@ -145,7 +153,7 @@ class _Foreign(torch.nn.Module):
         return torch.from_numpy(self.model.predict(seen.numpy(), deterministic=True)[0]), None
 
 
-LIBRARIES: dict[str, Callable[[Pair, int, int], tuple[float, float]]] = {"stalwart": ours, "stable-baselines3": theirs}
+LIBRARIES: dict[str, Callable[..., tuple[float, float]]] = {"stalwart": ours, "stable-baselines3": theirs}
 
 
 def main() -> None:
@@ -168,7 +176,7 @@ def main() -> None:
                 if found is None:
                     if not warm:  # what is imported and compiled at the first step is no part of it
                         for other in LIBRARIES.values():
-                            other(pair, 99, min(steps, 1100 if pair.worlds == 1 else 64 * 64))
+                            other(pair, 99, min(steps, 1100 if pair.worlds == 1 else 64 * 64), 1)
                         warm = True
                     score, seconds = turn(pair, seed, steps)
                     found = {**what, "return": score, "cpu_s": seconds}

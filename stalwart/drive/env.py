@@ -82,37 +82,44 @@ def _reward(outcome: Outcome, dt_s: float) -> NDArray[np.float64]:
     """Progress at 10 m/s is worth 1 a second; a collision or leaving the road costs 10, breaking a rule 2."""
     bad = outcome.hit | outcome.off_road
     rules = outcome.ran_red | outcome.ran_stop | outcome.wrong_way
-    total: NDArray[np.float64] = (outcome.progress_m / 10.0 - 10.0 * bad - 2.0 * rules * (0.1 if dt_s < 0.05 else 1.0))[
-        :, 0
-    ].astype(np.float64)
-    return total
+    total = outcome.progress_m / 10.0 - 10.0 * bad - 2.0 * rules * (0.1 if dt_s < 0.05 else 1.0)
+    return total.ravel().astype(np.float64)
 
 
 def _facts(outcome: Outcome) -> dict[str, NDArray[Any]]:
     return {
-        "progress_m": outcome.progress_m[:, 0], "collision": outcome.hit[:, 0], "at_fault": outcome.fault[:, 0],
-        "off_road": outcome.off_road[:, 0], "wrong_way": outcome.wrong_way[:, 0], "ran_red": outcome.ran_red[:, 0],
-        "ran_stop": outcome.ran_stop[:, 0], "arrived": outcome.arrived[:, 0],
+        "progress_m": outcome.progress_m.ravel(), "collision": outcome.hit.ravel(), "at_fault": outcome.fault.ravel(),
+        "off_road": outcome.off_road.ravel(), "wrong_way": outcome.wrong_way.ravel(),
+        "ran_red": outcome.ran_red.ravel(), "ran_stop": outcome.ran_stop.ravel(), "arrived": outcome.arrived.ravel(),
     }  # fmt: skip
 
 
 def _scaled(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    scaled: NDArray[np.float32] = np.clip(vector / SCALE, -_LIMIT, _LIMIT).astype(np.float32)
-    return scaled
+    scaled: NDArray[np.float32] = vector / SCALE
+    return np.clip(scaled, -_LIMIT, _LIMIT, out=scaled)
 
 
 class DriveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
-    """Many worlds as one vector environment; each has one driver from outside.
+    """Many drivers as one vector environment, `learners` of them in each world.
 
-    An episode ends with a collision, off the road or at the end of the route, and is cut off after `seconds`; the world
-    starts anew in the step after that (`AutoresetMode.NEXT_STEP`). Observations are the privileged vector over `SCALE`.
+    An episode ends with a collision, off the road or at the end of the route, and is cut off after `seconds`; in the
+    step after that (`AutoresetMode.NEXT_STEP`) the world starts anew or, where several drive in it, this driver alone,
+    elsewhere on the map. Observations are the privileged vector over `SCALE`.
+
+    Args:
+        num_envs: drivers in all, a multiple of `learners`.
+        learners: drivers from outside in each world, who meet each other and the traffic; one step of a world then
+            serves them all.
     """
 
     def __init__(
         self, roads: str | RoadMap, num_envs: int = 64, *, actions: Actions = "continuous", seconds: float = 60.0,
-        agents: int = 24, walkers: int = 4, traffic: str = "mixed", seed: int = 0, first: int = 0,
+        agents: int = 24, walkers: int = 4, traffic: str = "mixed", seed: int = 0, first: int = 0, learners: int = 1,
     ) -> None:  # fmt: skip
+        if learners < 1 or num_envs % learners:
+            raise InputError(f"DriveVectorEnv: num_envs must be a multiple of learners={learners}. Got {num_envs}.")
         self._settings = (roads, agents, walkers, traffic, first)
+        self.learners = learners
         self._kind: Actions = expect_choice("actions", actions, ("continuous", "discrete", "waypoints"))  # type: ignore[assignment]
         if not (math.isfinite(seconds) and seconds > 0):
             raise InputError(f"DriveVectorEnv: seconds must be above 0. Got {seconds!r}.")
@@ -128,8 +135,9 @@ class DriveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]])
     def _build(self, seed: int) -> None:
         roads, agents, walkers, traffic, first = self._settings
         self.world: Worlds = make(
-            roads, self.num_envs, agents=agents, walkers=walkers, traffic=traffic, seed=seed, first=first
-        )
+            roads, self.num_envs // self.learners, agents=agents, walkers=walkers, egos=self.learners, traffic=traffic,
+            seed=seed, first=first,
+        )  # fmt: skip
         self._hands = _Hands(self._kind, self.num_envs)
         self._ended = np.zeros(self.num_envs, np.bool_)
         self._ticks = np.zeros(self.num_envs, np.int64)
@@ -147,7 +155,7 @@ class DriveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]])
             self.world.reset()
         self._ended[:] = False
         self._ticks[:] = 0
-        vector = self.world.observe()[:, 0]
+        vector = self.world.observe().reshape(-1, OBSERVED)
         self._hands.reset(np.ones(self.num_envs, np.bool_), vector)
         self._vector = vector
         return _scaled(vector), {}
@@ -155,19 +163,26 @@ class DriveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]])
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """A tenth of a second. Worlds whose episode has ended start anew instead, with reward 0."""
+        """A tenth of a second. Drivers whose episode has ended begin anew instead, with reward 0; for whom there is no
+        room yet, the episode is cut off at once."""
         fresh = self._ended.copy()
         controls = self._hands.controls(np.asarray(actions), self._vector)
-        outcome = self.world.step(controls[:, None])
+        outcome = self.world.step(controls.reshape(-1, self.learners, 2))
+        out = None
         if fresh.any():
-            self.world.reset(fresh)
+            if self.learners == 1:
+                self.world.reset(fresh)
+            else:
+                out = ~self.world.rejoin(fresh.reshape(-1, self.learners)).ravel()
         self._ticks += 1
         self._ticks[fresh] = 0
-        vector = self.world.observe()[:, 0]
+        vector = self.world.observe().reshape(-1, OBSERVED)
         self._hands.reset(fresh, vector)
         self._vector = vector
-        ended = outcome.over & ~fresh
+        ended = outcome.each_over.ravel() & ~fresh
         cut = (self._ticks >= self._most) & ~ended & ~fresh
+        if out is not None:
+            cut |= fresh & out
         self._ended = ended | cut
         reward = np.where(fresh, 0.0, _reward(outcome, self.world.dt_s))
         return _scaled(vector), reward, ended, cut, dict(_facts(outcome))

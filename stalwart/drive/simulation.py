@@ -20,6 +20,7 @@ from stalwart.drive.observation import OBSERVED, fill_scene, judge, observe
 from stalwart.drive.scene import Ground, Scene
 from stalwart.drive.sensors.styles import style as style_index
 from stalwart.drive.traffic.drivers import Population, population_of
+from stalwart.drive.traffic.joining import join
 from stalwart.drive.traffic.step import advance, start
 from stalwart.drive.world.state import empty_state
 
@@ -51,7 +52,12 @@ class Outcome:
     @property
     def over(self) -> Flags:
         """(W,) where the first driver has crashed, left the road or arrived: an episode ends there."""
-        return np.asarray((self.hit | self.off_road | self.arrived)[:, 0])
+        return np.asarray(self.each_over[:, 0])
+
+    @property
+    def each_over(self) -> Flags:
+        """(W, E) which drivers have."""
+        return np.asarray(self.hit | self.off_road | self.arrived)
 
 
 class Worlds:
@@ -125,6 +131,16 @@ class Worlds:
             raise InputError(f"reset: mask must be bool of ({self.worlds},). Got {chosen.dtype} {chosen.shape}.")
         self._episode += chosen.astype(np.uint64)
         self._start(chosen)
+
+    def rejoin(self, mask: Flags) -> Flags:
+        """Place drivers from outside, mask (W, E) bool, anew with new routes, each alone, while their worlds go on.
+
+        Returns:
+            (W, E) bool: who is in its world now; not so those for whom there was no room on the map.
+        """
+        s = self.state
+        join(self.tables, self.places, s.floats, s.ints, s.words, s.route, s.traits, self._crowd, mask)
+        return s.alive[:, : s.egos] != 0
 
     def observe(self) -> Floats:
         """(W, E, 92) the privileged vector of each driver from outside; see `observation.observe`. A new array."""

@@ -42,6 +42,10 @@ class Flat:
         """
         self.gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
+        self.descend(clip)
+
+    def descend(self, clip: float = math.inf) -> None:
+        """The same down the slopes that stand in `gradient`."""
         gradient = self.gradient
         if clip < math.inf:
             gradient.mul_((clip / (gradient.norm() + 1e-6)).clamp_(max=1.0))

@@ -35,6 +35,10 @@ class Normaliser(nn.Module):
     def forward(self, observations: Tensor) -> Tensor:
         return ((observations - self.mean) * (self.square + 1e-8).rsqrt()).clamp(-10.0, 10.0)
 
+    def into(self, observations: Tensor, out: Tensor) -> Tensor:
+        """The same, written to `out`, where no gradients are recorded."""
+        return torch.sub(observations, self.mean, out=out).mul_((self.square + 1e-8).rsqrt()).clamp_(-10.0, 10.0)
+
     def learn(self, observations: Tensor) -> None:
         """Take in (N, inputs): the moments of two sets together (Chan, Golub and LeVeque 1979)."""
         count, old = len(observations), float(self.count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -65,3 +66,27 @@ def advantages(
         ahead_of = delta[t] + carry[t] * ahead_of
         found[t] = ahead_of
     return found
+
+
+class Scaling:
+    """Rewards over the deviation of the discounted return so far (Engstrom et al., ICLR 2020, section 3)."""
+
+    def __init__(self, worlds: int, discount: float) -> None:
+        self.discount = discount
+        self.moments = np.zeros(4)  # of the discounted return: how many, mean, sum of squares; and 1 once begun
+        self.running = np.zeros(worlds)
+
+    def __call__(self, reward: Floats, over: Flags) -> Floats:
+        """(T, N) rewards, and where an episode ended."""
+        count, mean, squares, _ = self.moments
+        for t in range(len(reward)):
+            self.running = self.running * self.discount + reward[t]
+            n = len(self.running)
+            gap = self.running.mean() - mean
+            squares += self.running.var() * n + gap**2 * count * n / (count + n)
+            mean += gap * n / (count + n)
+            count += n
+            self.running[over[t]] = 0
+        self.moments[:] = count, mean, squares, 1
+        scaled: Floats = (reward / math.sqrt(squares / count + 1e-8)).astype(np.float32)
+        return scaled

@@ -23,14 +23,17 @@ from stalwart.core.contracts import Event, Signature
 from stalwart.core.errors import InputError
 from stalwart.core.rng import generator, seed_of
 from stalwart.mdp.flat import Flat, mean_loss
+from stalwart.mdp.layers import Pair, plain
 from stalwart.mdp.policies import Policy, gumbel
-from stalwart.mdp.quick import heads_of
-from stalwart.mdp.returns import Floats, advantages
+from stalwart.mdp.quick import MOST, heads_of
+from stalwart.mdp.returns import Floats, Scaling, advantages
 from stalwart.mdp.rollout import Collector, Draw, Rollout
 from stalwart.mdp.smooth import roughness
 from stalwart.mdp.spaces import Spaces
 from stalwart.store import checkpoint
 
+_ENOUGH = 8192
+"""Observations of a rollout from which their mean and deviation are learned, at least."""
 _RISEN = 0.75
 """Of the training, when the ε of SA-PPO has risen in full."""
 
@@ -136,12 +139,19 @@ class _Student:
         self.rollouts = 0
         self.out = Rollout.empty(how.horizon, worlds, spaces, how.gru)
         self.heads = np.zeros((how.horizon, worlds, outputs), np.float32)  # the policy's numbers, as it acted
-        self.income = np.zeros(4)  # of the discounted return: how many, mean, sum of squares; and 1 once begun
-        self.running = np.zeros(worlds)
+        self.scaling = Scaling(worlds, how.discount)
         self.share = 0.0
         """Of the training, what is done."""
         if how.gru and how.kappa:
             raise InputError(f"ppo: kappa must be 0 where there is a memory. Got {how.kappa!r}.")
+        self.pair: Pair | None = None
+        """Policy and values with slopes by hand, where they are layers alone and nothing else wants their slopes."""
+        if plain(self.policy) and not how.kappa:
+            self.pair = Pair(self.policy, self.critic, how.shared, max(how.batch, worlds))
+        self.ready: Tensor | None = None
+        """(T + 1, N, inputs) what was seen, prepared, where acting has prepared it."""
+        if self.pair is not None and worlds > MOST and self.policy.norm is not None:
+            self.ready = torch.empty(how.horizon + 1, worlds, spaces.inputs, device=device)
         if how.gru and how.batch < how.horizon:
             raise InputError(f"ppo: batch must be at least the horizon where there is a memory. Got {how.batch}.")
 
@@ -158,7 +168,7 @@ class _Student:
         how, out = self.how, self.out
         rng = generator(seed, "ppo")
         collector = Collector(worlds, out, seed % 2**31)
-        self.running[:] = 0
+        self.scaling.running[:] = 0
         shape = worlds.single_action_space.shape or ()
         rounds = max(1, round(steps / (how.horizon * worlds.num_envs)))
         for number in range(rounds):
@@ -178,7 +188,7 @@ class _Student:
         if policy.kind == "gaussian":
             noise = noise * policy.deviation().cpu().numpy()
             centre, reach = policy.middle.cpu().numpy(), policy.reach.cpu().numpy()
-        heads = heads_of(policy, count)
+        heads, norm, ready, pair = heads_of(policy, count), policy.norm, self.ready, self.pair
 
         def draw(t: int, seen: NDArray[Any], memory: Floats) -> tuple[NDArray[Any], NDArray[Any], Floats | None]:
             after = None
@@ -187,6 +197,8 @@ class _Student:
                 found, state = policy.outputs_of(known, torch.from_numpy(memory).to(device))
                 assert state is not None
                 out, after = found.cpu().numpy(), state.cpu().numpy()
+            elif ready is not None and norm is not None and pair is not None:
+                out = pair.act(norm.into(torch.from_numpy(seen).to(device), ready[t])).cpu().numpy()
             else:
                 out = heads(seen)
             self.heads[t] = out
@@ -203,13 +215,21 @@ class _Student:
 
     def _learn(self, rng: torch.Generator) -> dict[str, float]:
         how, out, policy = self.how, self.out, self.policy
-        reward = self._scaled(out.reward) if how.scale_rewards else out.reward
+        reward = self.scaling(out.reward, out.terminated | out.truncated) if how.scale_rewards else out.reward
         seen, raw, memory = (torch.from_numpy(part).to(self.device) for part in (out.seen, out.raw, out.memory))
         with torch.no_grad():
             flat_seen = seen.flatten(0, 1)
-            prepared = policy.prepare(flat_seen)  # (T + 1 · N, inputs): as the policy saw them
-            known = policy.body(prepared) if how.shared else torch.cat([prepared, memory.flatten(0, 1)], -1)
-            values = self.critic.outputs_of(known)[0].view(seen.shape[:2])
+            if self.ready is not None and policy.norm is not None:
+                policy.norm.into(seen[-1], self.ready[-1])
+                prepared = self.ready.flatten(0, 1)
+            else:
+                prepared = policy.prepare(flat_seen)  # (T + 1 · N, inputs): as the policy saw them
+            if self.pair is not None:
+                worth = self.pair.values(prepared)
+            else:
+                known = policy.body(prepared) if how.shared else torch.cat([prepared, memory.flatten(0, 1)], -1)
+                worth = self.critic.outputs_of(known)[0]
+            values = worth.view(seen.shape[:2])
             count = raw.shape[0] * raw.shape[1]
             old, _ = log_density(policy, torch.from_numpy(self.heads).to(self.device), raw)
         gains = torch.from_numpy(
@@ -223,7 +243,9 @@ class _Student:
             else self._shuffled(prepared[:count], raw.flatten(0, 1), [c.flatten() for c in columns], rng)
         )
         if policy.norm is not None:
-            policy.norm.learn(flat_seen[:count][valid.flatten()])
+            # Of many worlds every few steps tell as much.
+            every = max(1, count // _ENOUGH)
+            policy.norm.learn(seen[:-1:every][valid[::every]])
         self.rollouts += 1
         return figures
 
@@ -232,6 +254,13 @@ class _Student:
         old, gains, targets, valid = columns
         chosen = valid.nonzero()[:, 0]
         losses: list[Tensor] = []
+        if self.pair is not None:
+            for _ in range(self.how.epochs):
+                order = chosen[torch.randperm(len(chosen), generator=rng).to(chosen.device)]
+                for index in torch.split(order, self.how.batch):
+                    if len(index) > 1:  # no deviation of one
+                        losses.append(self._step(self.pair, prepared, index, raw, old, gains, targets))
+            return self._figures(losses)
         for _ in range(self.how.epochs):
             order = chosen[torch.randperm(len(chosen), generator=rng).to(chosen.device)]
             parts = [torch.split(column[order], self.how.batch) for column in (prepared, raw, old, gains, targets)]
@@ -280,48 +309,50 @@ class _Student:
             return None
         return self.how.kappa * roughness(self.policy, seen, epsilon, self.how.climbs, rng)
 
+    def _step(self, pair: Pair, prepared: Tensor, index: Tensor, raw: Tensor, *columns: Tensor) -> Tensor:
+        """One gradient of the steps of an index, its slopes by hand."""
+        old, gain, target = (column[index] for column in columns)
+
+        def loss_of(out: Tensor, value: Tensor) -> Tensor:
+            log, entropy = log_density(self.policy, out, raw[index])
+            return self._loss(log - old, gain, value, target, entropy)
+
+        self.flat.gradient.zero_()
+        loss = pair.slopes(prepared, index, loss_of)
+        self.flat.descend(self.how.most_gradient)
+        return loss
+
     def _descend(
         self, log_ratio: Tensor, gain: Tensor, value: Tensor, target: Tensor, entropy: Tensor,
         rough: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
+        loss = self._loss(log_ratio, gain, value, target, entropy)
+        if rough is not None:
+            loss = loss + rough
+        self.flat.step(loss, self.how.most_gradient)
+        return loss.detach()
+
+    def _loss(self, log_ratio: Tensor, gain: Tensor, value: Tensor, target: Tensor, entropy: Tensor) -> Tensor:
+        """What is descended (equation 9, its sign turned)."""
         how = self.how
         deviation, mean = torch.std_mean(gain)
         climbing = clipped(log_ratio, (gain - mean) / (deviation + 1e-8), how.clip)
         loss = how.value * torch.nn.functional.mse_loss(value, target)
         if self.rollouts >= how.values_first:
             loss = loss + climbing - how.entropy * entropy
-        if rough is not None:
-            loss = loss + rough
-        self.flat.step(loss, how.most_gradient)
-        return loss.detach()
+        return loss
 
     def _figures(self, losses: list[Tensor]) -> dict[str, float]:
         return {"loss": mean_loss(losses, "ppo", "a lower lr, or scale_rewards=True") if losses else 0.0}
 
-    def _scaled(self, reward: Floats) -> Floats:
-        """Rewards over the deviation of the discounted return so far (Engstrom et al., ICLR 2020, section 3)."""
-        out = self.out
-        count, mean, squares, _ = self.income
-        for t in range(len(reward)):
-            self.running = self.running * self.how.discount + reward[t]
-            n = len(self.running)
-            gap = self.running.mean() - mean
-            squares += self.running.var() * n + gap**2 * count * n / (count + n)
-            mean += gap * n / (count + n)
-            count += n
-            self.running[out.terminated[t] | out.truncated[t]] = 0
-        self.income[:] = count, mean, squares, 1
-        scaled: Floats = (reward / math.sqrt(squares / count + 1e-8)).astype(np.float32)
-        return scaled
-
     # ------------------------------------------------------------ going on later
 
     def state(self) -> dict[str, Tensor]:
-        marks = {"income": torch.from_numpy(self.income), "rollouts": torch.tensor(self.rollouts)}
+        marks = {"income": torch.from_numpy(self.scaling.moments), "rollouts": torch.tensor(self.rollouts)}
         return {**self.policy.state(), **self.flat.state("flat"), **marks}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self.policy.restore(state)
         self.flat.restore(state, "flat")
-        self.income[:] = state["income"].numpy()
+        self.scaling.moments[:] = state["income"].numpy()
         self.rollouts = int(state["rollouts"])

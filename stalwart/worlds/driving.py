@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from torch import nn
@@ -29,13 +30,16 @@ class driving:
     """People on foot."""
     traffic: str = "mixed"
     """How the others drive."""
+    learners: Annotated[int, at_least(1)] = 1
+    """Drivers in each world who learn, or are evaluated, at once (at most: their number over all must be a multiple).
+    They meet each other besides the traffic, and one step of a world serves all of them."""
 
     def build(self, count: int) -> Any:
         from stalwart.drive.env import DriveVectorEnv  # Numba's kernels load only where they are wanted
 
         return DriveVectorEnv(
             self.roads.build(), count, actions=self.actions, seconds=self.seconds, agents=self.agents,
-            walkers=self.walkers, traffic=self.traffic,
+            walkers=self.walkers, traffic=self.traffic, learners=math.gcd(count, self.learners),
         )  # fmt: skip
 
     def driver(self, world: Worlds, policy: nn.Module) -> Any:
