@@ -1,6 +1,6 @@
 """PPO on the driving world's privileged vector: agent-steps trained per CPU second, and what they take.
 
-    python benchmarks/rl_driving.py --worlds 512 --rollouts 20
+    python benchmarks/rl_driving.py --worlds 1024 --rollouts 32
 
 CPU seconds of the process (`time.process_time`), so that neighbours on the machine count little; how fast the core
 multiplies matrices, and how fast the worlds alone run, is measured in the same process in turns with the training.
@@ -20,13 +20,18 @@ from stalwart.mdp.open import open_worlds
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.spaces import Spaces
 
-ALGO = "ppo(horizon=32, batch=8192, epochs=1, lr=0.003, entropy=0.001, discount=0.98, activation='relu', shared=True)"
-WORLD = "driving(roads=crossroads(seed=1), agents=8, walkers=0, seconds=20.0)"
+ALGO = (
+    "ppo(horizon=16, batch=2048, epochs=2, lr=0.0015, entropy=0.001, discount=0.98, activation='relu', shared=True, "
+    "scale_rewards=True)"
+)
+WORLD = "driving(roads=crossroads(seed=1), agents=8, walkers=0, seconds=20.0, learners=8)"
 
 
-def forward_flops(policy: Policy) -> int:
-    """Floating-point operations of the layers for one observation, forwards."""
-    return sum(2 * part.weight.numel() for part in policy.modules() if isinstance(part, torch.nn.Linear))
+def flops(policy: Policy) -> tuple[int, int]:
+    """Floating-point operations of the layers for one observation, forwards, and forwards and backwards: the slopes of
+    all weights, and of all layers' inputs but the first's."""
+    each = [2 * part.weight.numel() for part in policy.modules() if isinstance(part, torch.nn.Linear)]
+    return sum(each), 3 * sum(each) - each[0]
 
 
 def core_flops(rows: int, width: int) -> float:
@@ -50,8 +55,8 @@ def worlds_alone(worlds: Any, steps: int) -> float:
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--worlds", type=int, default=512)
-    words.add_argument("--rollouts", type=int, default=12)
+    words.add_argument("--worlds", type=int, default=1024, help="drivers in all")
+    words.add_argument("--rollouts", type=int, default=32)
     words.add_argument("--env", default=WORLD)
     words.add_argument("--threads", type=int, default=1)
     words.add_argument("--algo", default=ALGO)
@@ -72,11 +77,11 @@ def main() -> None:
         peak.append(core_flops(learner.batch, learner.widths[0]))
     wall = time.perf_counter() - wall
     steps = max(1, round(asked.rollouts / 4)) * 4 * chunk
-    acted, valued = forward_flops(student.policy), forward_flops(student.critic)
+    (acted, learnt), (valued, learnt_values) = flops(student.policy), flops(student.critic)
     body = acted if learner.shared else 0  # gone through again for the values
-    needed = body + (acted + valued) * (1 + 3 * learner.epochs)
+    needed = body + acted + valued + learner.epochs * (learnt + learnt_values)
     rate, fastest = steps / learned, float(np.median(peak))
-    print(f"{asked.algo}\n{asked.env}, {asked.worlds} worlds, {asked.threads} threads, {steps:,} steps")
+    print(f"{asked.algo}\n{asked.env}, {asked.worlds} drivers, {asked.threads} threads, {steps:,} steps")
     print(f"trained agent-steps per CPU second: {rate:,.0f}")
     print(f"worlds alone: {np.median(alone):,.0f} driver-steps a CPU second, {rate / np.median(alone):.0%} of the time")
     print(f"networks: {needed / 1e3:,.0f} kFLOP a step; products run at {fastest / 1e9:,.1f} GFLOP per CPU second")

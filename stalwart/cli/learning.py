@@ -134,7 +134,7 @@ def evaluate(
 @app.command(epilog="Examples:\n\nstalwart rl watch runs/cartpole --out cartpole.gif")
 def watch(
     run: Run,
-    to: Annotated[Path | None, typer.Option("--out", help="A .gif or .webp file. Default: RUN/watch.gif.")] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="A .gif, .webp or .mp4. Default: RUN/watch.gif.")] = None,
     env: Env = None,
     episodes: Annotated[int, typer.Option("--episodes", min=1, help="Episodes to record.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the worlds.")] = 10_000,

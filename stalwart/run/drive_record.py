@@ -21,6 +21,7 @@ from stalwart.drive.recording import Log, Setting, read_log
 from stalwart.drive.sensors.camera import Camera, see
 from stalwart.drive.simulation import Worlds
 from stalwart.drive.topdown import EGO, LIGHTS, ROUTE, WALKER, draw, route_of
+from stalwart.run._movie import encoder, write_mp4
 from stalwart.run.drive import steps_of
 from stalwart.store import atomic
 
@@ -193,15 +194,7 @@ def _refuse(out: Path, every: int) -> None:
     if not 1 <= every <= 100:
         raise InputError(f"every must be 1 to 100 steps. Got {every}.")
     if out.suffix == ".mp4":
-        _av()
-
-
-def _av() -> Any:
-    try:
-        import av
-    except ImportError:
-        raise InputError("an .mp4 needs PyAV: pip install 'stalwart[video]'. A .gif needs nothing.") from None
-    return av
+        encoder()
 
 
 class _Pictures:
@@ -237,11 +230,4 @@ class _Pictures:
                      optimize=False)  # fmt: skip
 
     def _mp4(self, path: Path) -> None:
-        av = _av()
-        height, width = self._taken[0].shape[:2]
-        with av.open(str(path), "w", format="mp4") as file:
-            stream = file.add_stream("h264", rate=Fraction(10, self._every))
-            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-            for pixels in self._taken:
-                file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            file.mux(stream.encode())
+        write_mp4(path, self._taken, Fraction(10, self._every))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from stalwart.mdp.evaluation import Episodes, evaluate
 from stalwart.mdp.open import is_id, open_single, open_worlds
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.spaces import Spaces, flat
+from stalwart.run._movie import encoder, write_mp4
 from stalwart.store import atomic, checkpoint
 
-PICTURES = (".gif", ".webp")
+PICTURES = (".gif", ".webp", ".mp4")
 
 
 def evaluate_policy(
@@ -102,7 +104,7 @@ def watch(
     most: int = 1000,
     rate_hz: float = 30.0,
 ) -> Iterator[Event]:
-    """Record episodes as a moving picture (GIF or WebP). It opens no window and needs no display.
+    """Record episodes as a moving picture (GIF, WebP or, with PyAV, MP4). It opens no window and needs no display.
 
     Args:
         most: pictures at most.
@@ -116,7 +118,9 @@ def watch(
     """
     to = Path(out)
     if to.suffix.lower() not in PICTURES:
-        raise InputError(f"{to}: moving pictures are written as {' or '.join(PICTURES)}. Got {to.suffix or 'none'!r}.")
+        raise InputError(f"{to}: moving pictures are written as {', '.join(PICTURES)}. Got {to.suffix or 'none'!r}.")
+    if to.suffix.lower() == ".mp4":
+        encoder()
     policy, env = load_policy(run, env)
     if not is_id(env):
         raise InputError(f"{env} has no pictures; only Gymnasium's environments can be watched so far.")
@@ -143,12 +147,14 @@ def watch(
         one.close()
     to.parent.mkdir(parents=True, exist_ok=True)
     kind = to.suffix[1:].upper()
-    atomic.write(
-        to,
-        lambda path: frames[0].save(
-            path, kind, save_all=True, append_images=frames[1:], duration=round(1000 / rate_hz), loop=0
-        ),
-    )
+
+    def fill(path: Path) -> None:
+        if kind == "MP4":
+            write_mp4(path, (np.asarray(frame) for frame in frames), Fraction(rate_hz).limit_denominator(1000))
+        else:
+            frames[0].save(path, kind, save_all=True, append_images=frames[1:], duration=round(1000 / rate_hz), loop=0)
+
+    atomic.write(to, fill)
     yield Event("saved", {"path": str(to)})
     yield Event("result", {"kind": "watch", "env": env, "episodes": episodes, "pictures": len(frames), "return": total})
 

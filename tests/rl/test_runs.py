@@ -147,8 +147,13 @@ def test_watching_writes_a_moving_picture(cartpole: Path, tmp_path: Path) -> Non
     with Image.open(tmp_path / "seen.gif") as picture:
         assert picture.n_frames > 1  # type: ignore[attr-defined]
     assert said["pictures"] >= 5
-    with pytest.raises(InputError, match=r"\.gif or \.webp"):
-        list(watch(cartpole, tmp_path / "seen.mp4"))
+    with pytest.raises(InputError, match=r"\.gif, \.webp, \.mp4"):
+        list(watch(cartpole, tmp_path / "seen.avi"))
+    av: Any = pytest.importorskip("av")
+    list(watch(cartpole, tmp_path / "seen.mp4", most=5, rate_hz=10.0))
+    with av.open(str(tmp_path / "seen.mp4")) as film:
+        stream = film.streams.video[0]
+        assert (stream.codec_context.name, stream.frames, float(stream.average_rate)) == ("h264", said["pictures"], 10)
 
 
 def test_the_command_line(cartpole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
