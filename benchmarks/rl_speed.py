@@ -33,7 +33,6 @@ from stalwart.mdp.spaces import Spaces
 
 EPISODES = 20
 WORLD = "driving(roads=crossroads(seed=1), agents=8, walkers=0, seconds=20.0)"
-SINGLE: dict[str, Any] = {"roads": "crossroads(seed=1)", "agents": 8, "walkers": 0, "seconds": 20.0}
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,16 @@ class Side(VecEnv):
         return [False] * self.num_envs
 
 
+class _Alone(DriveEnv):
+    """World `number` of WORLD by itself; it is built before the clock runs, so a seed given later builds none."""
+
+    def __init__(self, roads: Any, number: int, seed: int) -> None:
+        super().__init__(roads, agents=8, walkers=0, seconds=20.0, seed=seed, first=number)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return super().reset()
+
+
 _PPO = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "learning_rate": 3e-4}
 _DQN = {
     "learning_rate": 1e-3, "batch_size": 64, "buffer_size": 50_000, "learning_starts": 1000, "train_freq": 4,
@@ -112,9 +121,19 @@ PAIRS = {
 }
 
 
+def opened(pair: Pair, seed: int) -> Any:
+    """The worlds of a turn. Ours are built before the clock runs, so a seed given later builds none anew."""
+    worlds: Any = open_worlds(pair.env, pair.worlds)
+    if not is_id(pair.env):
+        begin = worlds.reset
+        begin(seed=seed)
+        worlds.reset = lambda *, seed=None, options=None: begin()
+    return worlds
+
+
 def ours(pair: Pair, seed: int, steps: int, episodes: int = EPISODES) -> tuple[float, float]:
     """Mean return, and processor seconds of training."""
-    worlds = open_worlds(pair.env, pair.worlds)
+    worlds = opened(pair, seed)
     learner = catalog.make(pair.ours, "rl").begin(Spaces.of(worlds), pair.worlds, seed, torch.device("cpu"))
     begun = time.process_time()
     for _ in learner.chapter(worlds, steps, seed + 1, 0.0, 1.0):
@@ -126,9 +145,11 @@ def ours(pair: Pair, seed: int, steps: int, episodes: int = EPISODES) -> tuple[f
 
 def theirs(pair: Pair, seed: int, steps: int, episodes: int = EPISODES) -> tuple[float, float]:
     """The same of Stable-Baselines3."""
-    env: Any = pair.env if is_id(pair.env) else Side(open_worlds(pair.env, pair.worlds))
-    if pair.apart:
-        env = DummyVecEnv([lambda n=n: DriveEnv(first=n, **SINGLE) for n in range(pair.worlds)])
+    if not pair.apart:
+        env: Any = pair.env if is_id(pair.env) else Side(opened(pair, seed))
+    else:
+        roads = catalog.make("crossroads(seed=1)", "roads").build()
+        env = DummyVecEnv([lambda n=n: _Alone(roads, n, seed) for n in range(pair.worlds)])
     model = pair.theirs("MlpPolicy", env, seed=seed, device="cpu", **pair.shape)
     begun = time.process_time()
     model.learn(steps)
