@@ -12,6 +12,7 @@ import argparse
 import time
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 
@@ -62,6 +63,7 @@ def main() -> None:
     words.add_argument("--algo", default=ALGO)
     asked = words.parse_args()
     torch.set_num_threads(asked.threads)
+    numba.set_num_threads(asked.threads)
     learner: Any = catalog.make(asked.algo, "rl")
     worlds = open_worlds(asked.env, asked.worlds)
     student: Any = learner.begin(Spaces.of(worlds), asked.worlds, 0, torch.device("cpu"))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numba
 import numpy as np
 import torch
 from stable_baselines3 import DQN, PPO, SAC
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file of JSON lines, one a turn")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    numba.set_num_threads(1)
     kept = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out and given.out.exists() else []
     for name in given.only:
         pair, warm = PAIRS[name], False
