@@ -9,7 +9,8 @@
 Reached (seed 0, n = 1, one thread of a loaded 2-core x86-64 CPU, 2026-11-28): 82 and 73 CPU s of training; 240 drives,
 82.6 km: 97.2 % of the way, 4 collisions, 1 at fault (1.2 per 100 km, 95 %: 0.03 to 6.7; below 1 was wanted). See
 docs/results.md, "A driver that was taught". The stages of that run were not one go: its `imitate` was made before the
-hands and the traffic's rules got their present form, and was not done again for want of processor time. Every stage that is finished is kept and not done again.
+driver's hands and the traffic's rules got their present form, and was not done again for want of processor time. Every
+stage that is finished is kept and not done again.
 """
 
 from __future__ import annotations
