@@ -83,7 +83,7 @@ def _reward(outcome: Outcome, dt_s: float) -> NDArray[np.float64]:
     bad = outcome.hit | outcome.off_road
     rules = outcome.ran_red | outcome.ran_stop | outcome.wrong_way
     total = outcome.progress_m / 10.0 - 10.0 * bad - 2.0 * rules * (0.1 if dt_s < 0.05 else 1.0)
-    return total.ravel().astype(np.float64)
+    return np.asarray(total.ravel(), np.float64)
 
 
 def _facts(outcome: Outcome) -> dict[str, NDArray[Any]]:

@@ -140,7 +140,7 @@ class Worlds:
         """
         s = self.state
         join(self.tables, self.places, s.floats, s.ints, s.words, s.route, s.traits, self._crowd, mask)
-        return s.alive[:, : s.egos] != 0
+        return np.asarray(s.alive[:, : s.egos] != 0)
 
     def observe(self) -> Floats:
         """(W, E, 92) the privileged vector of each driver from outside; see `observation.observe`. A new array."""
