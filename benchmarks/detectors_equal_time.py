@@ -1,18 +1,19 @@
-"""What detectors come to on blood cells when each has the same time: ours beside torchvision's, all from scratch.
+"""What detectors come to when each has the same time: ours beside torchvision's, all from scratch.
 
-    python benchmarks/detectors_equal_time.py BCCD [--seconds 200] [--trial 25] [--out runs/equal_time.jsonl]
+    python benchmarks/detectors_equal_time.py "voc(root='bccd')" --size 240 320 [--seconds 300] [--trial 45]
+    python benchmarks/detectors_equal_time.py "shapes(train=320, test=80, size=96)" --size 96 96 --seconds 40 --trial 8
 
-BCCD holds the set in the layout of Pascal VOC, as for `recipes/bccd.py`. Every model trains on the same batches (8 of
-the 205 training images at 320 x 240, flips, scale jitter, colour) in the same plain loop for so many CPU seconds of one
-thread, data, forward, backward and step counted; the learning rate rises over the first tenth of the time and falls to
-nothing at its end. torchvision's models train by their own losses and predict by their own decoding and NMS; the 72
-test images are judged by one metric at the scores that each gives.
+Every model trains on the same batches (8 images of the train split, flips, scale jitter, colour) in the same plain loop
+for so many CPU seconds of one thread, data, forward, backward and step counted; the learning rate rises over the first
+tenth of the time and falls to nothing at its end. torchvision's models train by their own losses and predict by their
+own decoding and NMS; the test split is judged by one metric at the scores that each gives.
 
 A peer's optimizer and rate are chosen among `TRIED` by trials of `--trial` seconds: the lowest training loss over a
-trial's last fifth. Ours keeps the one of `recipes/bccd.py`, chosen on other data. For so short a time torchvision's
-models are set up in their favour: Faster R-CNN's second stage learns from 64 regions an image, where its 512 would take
-most of the time, and sees the images at 320 x 240 and not enlarged; SSDlite's BatchNorm follows at a rate of 0.1, where
-its 0.03 is made for long runs. Each run's line is written when it ends, and one that is there is not done again.
+trial's last fifth. Ours keeps the one of `recipes/bccd.py`, not chosen here. For so short a time torchvision's models
+are set up in their favour: both see the images at the same size as ours and not enlarged; Faster R-CNN's second stage
+learns from 64 regions an image, where its 512 would take most of the time; SSDlite's BatchNorm follows at a rate of
+0.1, where its 0.03 is made for long runs. Each run's line is written when it ends, and one that is there is not done
+again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from stalwart.core import catalog
 from stalwart.core.contracts import Examples, Signature
@@ -34,7 +36,6 @@ from stalwart.core.finding import Detections
 from stalwart.core.memory import keep_memory
 from stalwart.feed.batches import Batches
 
-SIZE = (240, 320)
 OURS = "dense(stride=4)"
 TRIED = {
     OURS: ("muon(lr=0.05, bias_lr=0.05, head_lr=0.05)",),
@@ -46,9 +47,9 @@ TRIED = {
 class Ours:
     """A model of the catalog, and the task's loss and predictions."""
 
-    def __init__(self, task: Any, examples: Examples) -> None:
+    def __init__(self, task: Any, examples: Examples, size: tuple[int, int]) -> None:
         self.task, architecture = task, catalog.make(OURS, "models")
-        self.model: nn.Module = architecture.build(Signature(len(examples.info.classes), 3, SIZE, "detection"))
+        self.model: nn.Module = architecture.build(Signature(len(examples.info.classes), 3, size, "detection"))
 
     def loss(self, images: Tensor, targets: Any) -> Tensor:
         return self.task.loss(self.model, images, targets).mean()
@@ -60,13 +61,16 @@ class Ours:
 class Theirs:
     """A torchvision detector as its users run it: its own losses, decoding and NMS."""
 
-    def __init__(self, name: str, examples: Examples) -> None:
-        more: dict[str, Any] = {}
-        if name.startswith("fasterrcnn"):
-            more = {"box_batch_size_per_image": 64, "min_size": SIZE[0], "max_size": SIZE[1]}
+    def __init__(self, name: str, examples: Examples, size: tuple[int, int]) -> None:
+        more: dict[str, Any] = {"box_batch_size_per_image": 64} if name.startswith("fasterrcnn") else {}
         kept = {"weights": None, "weights_backbone": None, "num_classes": len(examples.info.classes) + 1}
-        self.model: nn.Module = torchvision.models.get_model(name, **kept, **more)
-        for module in self.model.modules():
+        model: Any = torchvision.models.get_model(name, **kept, **more)
+        own = model.transform
+        model.transform = GeneralizedRCNNTransform(
+            min(size), max(size), own.image_mean, own.image_std, own.size_divisible, (size[1], size[0])
+        )
+        self.model: nn.Module = model
+        for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 0.1
 
@@ -81,20 +85,20 @@ class Theirs:
         return [Detections(one["boxes"], one["labels"] - 1, one["scores"]) for one in said]
 
 
-def run(root: str, name: str, spelled: str, seconds: float, judged: bool) -> dict[str, Any]:
+def run(data: str, size: tuple[int, int], name: str, spelled: str, seconds: float, judged: bool) -> dict[str, Any]:
     """Train for so many CPU seconds, and judge on the test split."""
     torch.manual_seed(0)
-    source, task = catalog.make(f"voc(root={root!r})", "data"), catalog.make("detection()", "tasks")
+    source, task = catalog.make(data, "data"), catalog.make("detection()", "tasks")
     augments = tuple(catalog.make(one, "augments") for one in ("zoom(0.75, 1.33)", "flip()", "colour()"))
     examples = source.open("train")
-    batches = Batches(examples, task, batch=8, size=SIZE, augments=augments, shuffle=True, drop_last=True)
-    subject = Ours(task, examples) if name == OURS else Theirs(name, examples)
+    batches = Batches(examples, task, batch=8, size=size, augments=augments, shuffle=True, drop_last=True)
+    subject = Ours(task, examples, size) if name == OURS else Theirs(name, examples, size)
     optimizer = catalog.make(spelled, "optimizers").build(subject.model)
     losses = _trained(subject, batches, optimizer, seconds)
-    row = {"model": name, "optimizer": spelled, "seconds": seconds, "steps": len(losses)}
+    row = {"data": data, "model": name, "optimizer": spelled, "seconds": seconds, "steps": len(losses)}
     row["loss"] = sum(losses[-max(len(losses) // 5, 1) :]) / max(len(losses) // 5, 1)
     if judged:
-        row |= _judged(subject.model, subject.predict, source.open("test"), task)
+        row |= _judged(subject.model, subject.predict, Batches(source.open("test"), task, batch=8, size=size), task)
     return row
 
 
@@ -121,11 +125,11 @@ def _trained(subject: Ours | Theirs, batches: Batches, optimizer: Any, seconds: 
 
 @torch.no_grad()
 def _judged(
-    model: nn.Module, predict: Callable[[Tensor], list[Detections]], examples: Examples, task: Any
+    model: nn.Module, predict: Callable[[Tensor], list[Detections]], batches: Batches, task: Any
 ) -> dict[str, Any]:
     model.eval()
-    metric, spent, images = task.metric(examples.info), 0.0, 0
-    for batch in Batches(examples, task, batch=8, size=SIZE).epoch(0):
+    metric, spent, images = task.metric(batches.examples.info), 0.0, 0
+    for batch in batches.epoch(0):
         begun = time.process_time()
         found = predict(batch.images)
         spent += time.process_time() - begun
@@ -138,9 +142,10 @@ def _judged(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root")
-    parser.add_argument("--seconds", type=float, default=200)
-    parser.add_argument("--trial", type=float, default=25)
+    parser.add_argument("data")
+    parser.add_argument("--size", type=int, nargs=2, required=True, metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--trial", type=float, default=45)
     parser.add_argument("--out", type=Path, default=Path("runs/equal_time.jsonl"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -150,9 +155,9 @@ def main() -> None:
 
     def once(name: str, spelled: str, seconds: float, judged: bool) -> dict[str, Any]:
         for row in rows:
-            if (row["model"], row["optimizer"], row["seconds"]) == (name, spelled, seconds):
+            if (row["data"], row["model"], row["optimizer"], row["seconds"]) == (asked.data, name, spelled, seconds):
                 return row
-        row = run(asked.root, name, spelled, seconds, judged)
+        row = run(asked.data, tuple(asked.size), name, spelled, seconds, judged)
         with asked.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
