@@ -195,9 +195,9 @@ def watch(
 def train(
     out: Annotated[Path, typer.Option("--out", help="The run folder.", show_default=False)],
     model: Annotated[str, typer.Option("--model", help="A driver, as `stalwart list models` spells it.")] = "driver()",
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Over all worlds; each is learned from once.")] = 36_000,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Over all worlds; each is learned from once.")] = 120_000,
     worlds: Annotated[int, typer.Option("--worlds", min=1, help="Of each family of roads, side by side.")] = 6,
-    chapters: Annotated[int, typer.Option("--chapters", min=1, help="Parts; each has maps of its own.")] = 4,
+    chapters: Annotated[int, typer.Option("--chapters", min=1, help="Parts; each has maps of its own.")] = 10,
     family: Annotated[list[str] | None, typer.Option("--family", help="Of roads; may be repeated.")] = None,
     lr: Annotated[float, typer.Option("--lr", help="Greatest learning rate.")] = 2e-3,
     seed: Seed = 0,

@@ -37,13 +37,13 @@ _MOST_NORM = 2.0
 class Teaching:
     """How a driver is taught."""
 
-    steps: int = 36_000
+    steps: int = 120_000
     """Steps over all worlds together; each is learned from once."""
     worlds: int = 6
     """Worlds of each family, side by side."""
     families: tuple[str, ...] = tuple(FAMILIES)
     """Of roads, by name."""
-    chapters: int = 4
+    chapters: int = 10
     """Parts of the training; each has other maps, and all is saved between two."""
     through: int = 2
     """Steps of time that a gradient goes back."""

@@ -21,7 +21,7 @@ LOWEST_M, HIGHEST_M = 0.35, 2.4
 """Echoes between these heights are bodies; lower ones are ground, higher ones bridges and leaves."""
 _THROUGH, _FREE_M = 0.3, 3.0
 _SURE_M = 22.0
-_CHECKED_M, _CLOSE_M, _AGREE, _AGREE_M = 45.0, 0.5, 0.35, 4.0
+_CHECKED_M, _CLOSE_M, _AGREE, _AGREE_M = 45.0, 5.0, 0.35, 4.0
 LIMITS = {"consistency": 0.0, "physics": 0.12, "input": 1.5}
 """From where on a guard is in doubt where nothing was calibrated: braking [m/s²] that one sensor wants alone
 (`disagreement`), share of missing ground echoes (`hole`), change under smoothing (`unsteady`)."""
@@ -80,21 +80,35 @@ def hole(range_m: Floats, lidar: Lidar, path: Floats) -> NDArray[np.floating]:
 
 def disagreement(camera: Floats, lidar: Floats, speed_mps: Floats) -> NDArray[np.floating]:
     """(W,) m/s² of braking that is wanted if the nearer of two gaps (W,) [m] is the true one, v² / (2 gap), where the
-    other sensor has nothing about there; 0 where they agree, or have nothing within 45 m.
+    other sensor has nothing about there; 0 where they agree, or have nothing from 5 to 45 m.
 
-    What matters little, such as a car at the limit of a LiDAR's sight, so counts little.
+    What matters little, such as a car at the limit of a LiDAR's sight, so counts little. What is nearer than 5 m, such
+    as who cuts in beside the bumper, is not in both sensors' fields of view.
     """
     near, other = np.minimum(camera, lidar), np.maximum(camera, lidar)
-    apart = (near < min(_CHECKED_M, FARTHEST_M)) & (other > near * (1 + _AGREE) + _AGREE_M)
+    checked = (near > _CLOSE_M) & (near < min(_CHECKED_M, FARTHEST_M))
+    apart = checked & (other > near * (1 + _AGREE) + _AGREE_M)
     return np.asarray(np.where(apart, speed_mps**2 / (2 * np.maximum(near, _CLOSE_M)), 0.0))
 
 
 def smoothed(images: Tensor) -> Tensor:
-    """(B, 3, H, W) the median of each 3 × 3 pixels; differentiable where the median is a single pixel."""
+    """(B, 3, H, W) the median of each 3 × 3 pixels; differentiable where the median is a single pixel.
+
+    With each column of three in order, the median of the nine is the median of the greatest of the least, the median of
+    the middle ones, and the least of the greatest (Smith, "Implementing median filters in XC4000E FPGAs", 1996).
+    """
     height, width = images.shape[-2:]
     around = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    shifts = [around[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return torch.stack(shifts).median(0).values
+    low, middle, high = _in_order(*(around[..., i : i + height, :] for i in range(3)))
+    lows, middles, highs = ([part[..., j : j + width] for j in range(3)] for part in (low, middle, high))
+    greatest, least = _in_order(*lows)[2], _in_order(*highs)[0]
+    return _in_order(greatest, _in_order(*middles)[1], least)[1]
+
+
+def _in_order(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each three numbers the least, the middle and the greatest."""
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    return torch.minimum(low, c), torch.maximum(low, torch.minimum(high, c)), torch.maximum(high, c)
 
 
 def unsteady(model: nn.Module, images: Tensor) -> Tensor:
