@@ -145,7 +145,9 @@ class _Run:
         self.replays: int = getattr(self.objective, "replays", 1)
         per_epoch = -(-len(batches) // settings.accumulate) * self.replays
         at_radius(self.objective, settings.radius(0.0))  # refuses now what cannot be done
-        model = self.world.same_start(self._build(splits.train))
+        built = self._build(splits.train)
+        begun = self._begin(built) if settings.start is not None and not resume else ()
+        model = self.world.same_start(built)
         choice = self._choose(model, batches, per_epoch * settings.epochs)
         self.stepper = Stepper(
             model,
@@ -166,7 +168,7 @@ class _Run:
         if resume:
             self.progress = progress = self.keeper.load(self.stepper)
         yield self._start(splits, batches)
-        for note in splits.notes:
+        for note in (*splits.notes, *begun):
             yield Event("note", {"message": note})
         for line in batches.skipped:
             yield Event("warning", {"message": f"left out {line}"})
@@ -364,6 +366,12 @@ class _Run:
             # Parts that their owner put into evaluation, such as frozen BatchNorm, stay there.
             return model if model.training else model.train()
         return build(self.architecture, self.signature, examples, self.task, self.settings).to(self.device)
+
+    def _begin(self, model: nn.Module) -> tuple[str]:
+        assert self.settings.start is not None
+        anew = checkpoint.begin_with(model, self.settings.start)
+        left = f"anew: {', '.join(anew[:4])}{' ...' if len(anew) > 4 else ''}" if anew else "all of them"
+        return (f"began with the weights of {self.settings.start}, {left}.",)
 
     def _choose(self, model: nn.Module, batches: Batches | Mixed, steps: int) -> Choice:
         """Layout, precision and compilation: as the run was started, or by measuring. The first process decides."""

@@ -243,6 +243,27 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     model.load_state_dict(dict(state), strict=True)
 
 
+def begin_with(model: nn.Module, path: str | Path) -> list[str]:
+    """Put into a model whatever of a checkpoint's weights fits it by name and shape; the other weights stay.
+
+    Args:
+        path: a run or a checkpoint folder, of whatever model.
+
+    Returns:
+        Names of the model's tensors that stay as they were.
+
+    Raises:
+        CheckpointError: missing or damaged; or no parameter fits.
+    """
+    folder = locate(Path(path))
+    state, own = load_weights(folder), model.state_dict()
+    fits = {name: state[name] for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
+    if not any(name in fits for name, _ in model.named_parameters()):
+        raise CheckpointError(f"{folder / WEIGHTS} has no weights that fit the model by name and shape.")
+    model.load_state_dict(fits, strict=False)
+    return sorted(own.keys() - fits.keys())
+
+
 def _compare(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 import stalwart
 from stalwart.core.contracts import Event, Signature
-from stalwart.core.errors import InputError, RunError, TrainingError
+from stalwart.core.errors import CheckpointError, InputError, RunError, TrainingError
 from stalwart.run.train import Training, train
+from stalwart.store import checkpoint
 
 
 def net(seed: int = 0, norm: bool = False) -> nn.Module:
@@ -244,6 +245,34 @@ def test_a_run_that_came_to_nothing_leaves_no_folder(tmp_path: Path) -> None:
         run(Refusing(), epochs=1, out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
     run("convnet()", epochs=1, out=tmp_path / "a")
+
+
+def test_training_begins_with_another_runs_weights(tmp_path: Path) -> None:
+    """A pass of next to no steps keeps what the other run knew; a layer of another shape begins anew, and is named."""
+    run("convnet(width=8)", epochs=3, out=tmp_path / "a")
+    still: dict[str, Any] = {"epochs": 1, "max_steps": 1, "optimizer": "sgd(lr=1e-9)"}
+    before = stalwart.load(tmp_path / "a").state_dict()
+    events = run("convnet(width=8)", out=tmp_path / "b", start=str(tmp_path / "a"), seed=5, **still)
+    assert any("all of them" in note["message"] for note in of_kind(events, "note"))
+    after = stalwart.load(tmp_path / "b").state_dict()
+    weights = [name for name in before if name.endswith("weight")]
+    assert weights
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in weights)
+    mine = net()
+    with torch.no_grad():
+        mine[0].weight.zero_()
+    folder, card = tmp_path / "mine", dict(stalwart.load(tmp_path / "a").card)  # type: ignore[arg-type]
+    checkpoint.save(folder, {"0.weight": torch.ones(16, 1, 3, 3), "4.weight": torch.ones(3, 256)}, card)
+    (message,) = (
+        n["message"] for n in of_kind(run(mine, start=str(folder), **still), "note") if "began" in n["message"]
+    )
+    assert message.endswith("anew: 0.bias, 4.bias, 4.weight.")
+    assert torch.allclose(mine[0].weight, torch.ones(16, 1, 3, 3), atol=1e-6)
+    with pytest.raises(CheckpointError, match="no weights that fit"):
+        run("convnet(width=4)", out=tmp_path / "c", start=str(folder), **still)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        run("convnet()", out=tmp_path / "c", start=str(tmp_path / "nowhere"))
+    assert not (tmp_path / "c").exists()
 
 
 def test_frozen_batchnorm_stays_frozen() -> None:
