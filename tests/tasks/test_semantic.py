@@ -13,7 +13,8 @@ import stalwart
 from stalwart.core import catalog
 from stalwart.core.contracts import Info
 from stalwart.core.errors import ContractError, InputError
-from stalwart.tasks.semantic import KINDS, VOID, boundary_f, semantic
+from stalwart.core.overlap import boundary_f
+from stalwart.tasks.semantic import KINDS, VOID, semantic
 
 INFO = Info("made", ("a", "b", "c"), "unknown", "made")
 
