@@ -21,7 +21,7 @@ from stalwart.drive.geometry.tables import BROAD_M, LANE_M, LEFT, RIGHT
 from stalwart.drive.scene import Class
 from stalwart.drive.simulation import Worlds
 from stalwart.drive.traffic.drivers import DISTRACTED, HARD_BRAKES_PER_S, RUNS_RED, WRONG_SIGNAL
-from stalwart.drive.traffic.step import touching
+from stalwart.drive.traffic.touch import touching
 
 FAMILIES = {
     "motorway": ("motorway(seed={})", 24, 0), "rural": ("rural(seed={})", 20, 0),

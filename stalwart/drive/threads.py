@@ -25,7 +25,10 @@ def share(work: Callable[[int, int], None], count: int) -> None:
     Threads, and not `numba.prange`: a loop of its is compiled twice more, with all that is built into it, and that
     took half of the first call.
     """
-    threads = max(1, min(int(numba.get_num_threads()), count // LEAST))
+    threads = min(int(numba.get_num_threads()), count // LEAST)
+    if threads < 2:
+        work(0, count)
+        return
     edges = [count * k // threads for k in range(threads + 1)]
     waiting = [_pool().submit(work, first, last) for first, last in pairwise(edges[1:])]
     work(edges[0], edges[1])

@@ -20,7 +20,7 @@ from stalwart.core import catalog
 from stalwart.core.errors import InputError
 from stalwart.drive import compiled
 from stalwart.drive.chance import world_keys
-from stalwart.drive.geometry.curves import CentreLine, Pose, arc
+from stalwart.drive.geometry.curves import CentreLine, Pose, arc, line
 from stalwart.drive.geometry.lanes import Control, Lane, RoadMap, Turn
 from stalwart.drive.geometry.tables import CONTROL, JUNCTION, LEADING, PARTED, SIGNAL, tables_of
 from stalwart.drive.scene import Class
@@ -28,7 +28,8 @@ from stalwart.drive.sensors.camera import see
 from stalwart.drive.traffic.around import hang, leader
 from stalwart.drive.traffic.drivers import POPULATIONS, Population, population_of
 from stalwart.drive.traffic.following import change_pays, equilibrium_gap, idm
-from stalwart.drive.traffic.step import advance, clock, start, touching
+from stalwart.drive.traffic.step import advance, clock, start
+from stalwart.drive.traffic.touch import touching
 from stalwart.drive.traffic.yielding import GREEN, RED, YELLOW, signal_state
 from stalwart.drive.world.state import State, empty_state
 
@@ -253,8 +254,8 @@ def test_who_turns_off_waits_behind_who_stands_where_the_ways_are_not_yet_apart(
         s.next_lane[0, 2] = s.shown_lane[0, 2] = right
         s.after_lane[0, 2] = roads.lanes[right].successors[0]
         head = np.full(len(roads.lanes), -1, np.int32)
-        link = np.full(3, -1, np.int32)
-        hang(s.floats[0], s.ints[0], 0, head, link)
+        link, order = np.full((2, 3), -1, np.int32)
+        hang(s.floats[0], s.ints[0], 0, head, link, order, F(1e6))
         asked = (2, parent, s.s_m[0, 2], right, s.after_lane[0, 2], F(100.0), 0, head, link)
         gap, speed, who = leader(t, s.floats[0], s.ints[0], *asked)
         front = float(s.s_m[0, 2]) + 2.35
@@ -262,6 +263,39 @@ def test_who_turns_off_waits_behind_who_stands_where_the_ways_are_not_yet_apart(
         assert gap == pytest.approx(roads.lanes[parent].line.length_m - front + upto - 0.15, abs=1e-3)
         s.s_m[0, 1] += 0.3  # its tail is out of the way
         assert leader(t, s.floats[0], s.ints[0], *asked)[2] == -1
+
+
+def test_the_leader_is_the_nearest_bumper_ahead_among_all() -> None:
+    """Beside all pairs compared: long and short bodies anywhere on three lanes in a row, some at the same place."""
+    ways = [CentreLine(Pose(at, 0, 0), (line(100),)) for at in (0, 100, 200)]
+    lanes = tuple(Lane(way, 3.5, 12.0, successors=(k + 1,) if k < 2 else ()) for k, way in enumerate(ways))
+    tables, _ = tables_of([RoadMap("straight", lanes)])
+    g = np.random.default_rng(0)
+    for _ in range(20):
+        s = empty_state(1, 40, 1)
+        s.alive[:], s.lane[:] = g.random((1, 40)) < 0.8, g.integers(0, 3, (1, 40))
+        s.s_m[:], s.length_m[:] = g.integers(0, 60, (1, 40)) * 1.7, g.uniform(0.5, 13.9, (1, 40))
+        head, (link, order) = np.full(3, -1, np.int32), np.full((2, 40), -1, np.int32)
+        hang(s.floats[0], s.ints[0], 0, head, link, order, F(1e6))
+        for a in np.flatnonzero(s.alive[0]):
+            lane, at = int(s.lane[0, a]), s.s_m[0, a]
+            then, later = (lane + 1 if lane < 2 else -1), np.int32(lane + 2 if lane < 1 else -1)
+            asked = (int(a), lane, at, then, later, F(150.0), 0, head, link)
+            gap, _, who = leader(tables, s.floats[0], s.ints[0], *asked)
+            rears = 100.0 * (s.lane[0] - lane) + s.s_m[0] - at - (s.length_m[0] + s.length_m[0, a]) / 2
+            for on in range(lane, 3):
+                here = (s.alive[0] == 1) & (s.lane[0] == on) & (np.arange(40) != a)
+                if on == lane:
+                    here &= (s.s_m[0] > at) | ((s.s_m[0] == at) & (np.arange(40) > a))
+                if here.any():
+                    wanted = float(rears[here].min())
+                    assert (gap, rears[who]) == (pytest.approx(wanted, abs=1e-3), pytest.approx(wanted, abs=1e-3))
+                    break
+                if 100.0 * (on + 1 - lane) - at - s.length_m[0, a] / 2 > 150.0:
+                    assert who == -1
+                    break
+            else:
+                assert who == -1
 
 
 def test_a_kernel_is_stale_when_what_is_built_into_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,28 @@ from stalwart.core import catalog
 from stalwart.drive.chance import mixed, uniform, world_keys
 from stalwart.drive.geometry.tables import pose_at, project, tables_of
 from stalwart.drive.scene import Class
+from stalwart.drive.world import angles
 from stalwart.drive.world.bicycle import asked_accel, asked_steer, move, steer_for
 from stalwart.drive.world.bodies import BODIES
 from stalwart.drive.world.contact import FRONT, HIT_STANDING, REAR, SIDE, STANDING, at_fault, contact, overlap
 
 F = np.float32
 CAR = BODIES[Class.CAR]
+
+
+def test_sines_tangents_and_angles_are_those_of_float64() -> None:
+    cosine_sine, tangent, angle_of = (
+        getattr(k, "py_func", k) for k in (angles.cosine_sine, angles.tangent, angles.angle_of)
+    )
+    for x in np.linspace(-60, 60, 501, dtype=F):
+        assert cosine_sine(x) == (pytest.approx(math.cos(x), abs=2e-7), pytest.approx(math.sin(x), abs=2e-7))
+        for length in (F(1e-3), F(1), F(300)):
+            point = length * F(math.sin(x)), length * F(math.cos(x))
+            assert angle_of(*point) == pytest.approx(math.atan2(*point), abs=5e-7)
+    for x in np.linspace(-1.45, 1.45, 301, dtype=F):
+        assert tangent(x) == pytest.approx(math.tan(x), rel=5e-7)
+    assert angle_of(F(0), F(0)) == 0
+    assert angle_of(F(0), F(-2)) == F(math.pi)
 
 
 @pytest.mark.parametrize("steer", [0.05, -0.2, 0.5])

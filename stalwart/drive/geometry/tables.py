@@ -63,7 +63,7 @@ class Places(NamedTuple):
     """Their lengths summed up within the map and use."""
     entry_lane: Ints
     box_m: Floats
-    """(B, 5) x, y, yaw, length, width of what stands; only what is low enough to hit."""
+    """(5, B) x, y, yaw, length, width of what stands; only what is low enough to hit."""
 
 
 STEP_M, LANE_M, BROAD_M, LIMIT_MPS, PARTED = range(5)
@@ -208,7 +208,7 @@ def _places(maps: Sequence[RoadMap], lanes: list[Lane], offsets: list[int]) -> P
         rows.append(row)
     return Places(
         np.array(rows, np.int32), np.array(lane_of, np.int32), np.array(upto, np.float32), np.array(entry_of, np.int32),
-        np.array(boxes, np.float32).reshape(-1, 5),
+        np.ascontiguousarray(np.array(boxes, np.float32).reshape(-1, 5).T),
     )  # fmt: skip
 
 

@@ -15,10 +15,21 @@ from stalwart.drive.compiled import free_kernel, kernel, single
 from stalwart.drive.geometry.tables import LANES, LANES_END, Tables, pose_at
 from stalwart.drive.scene import Class
 from stalwart.drive.threads import share
-from stalwart.drive.traffic.around import FAR, Floats, body_ahead, leader
+from stalwart.drive.traffic.around import (
+    BEND,
+    COS,
+    FAR,
+    NOTES,
+    SIN,
+    WHEELBASE_M,
+    Floats,
+    body_ahead,
+    hang,
+    leader,
+    note,
+)
 from stalwart.drive.traffic.step import clock
 from stalwart.drive.traffic.yielding import way_to_stop
-from stalwart.drive.world.bodies import FIRST_KIND, LIMITS, WHEELBASE
 from stalwart.drive.world.contact import overlap
 from stalwart.drive.world.state import (
     ACCEL_MPS2,
@@ -32,7 +43,6 @@ from stalwart.drive.world.state import (
     NEXT_LANE,
     S_M,
     SPEED_MPS,
-    STEER_RAD,
     WIDTH_M,
     X_M,
     Y_M,
@@ -82,16 +92,11 @@ def _world(t: Tables, map_n: Ints, f: Floats, n: Ints, z: Words, careful: Floats
     m, egos, agents = int(z[MAP]), out.shape[0], f.shape[1]
     base = map_n[m, LANES]
     head = np.empty(map_n[m, LANES_END] - base, np.int32)
-    link = np.empty(agents, np.int32)
-    cosine, sine = np.empty(agents, np.float32), np.empty(agents, np.float32)
-    head[:] = -1
-    for a in range(agents):
-        cosine[a], sine[a] = math.cos(f[YAW_RAD, a]), math.sin(f[YAW_RAD, a])
-        # As `traffic.around.hang`, but for whom a car in the middle of the lane passes: parked at the kerb, on foot.
-        if n[ALIVE, a] and abs(f[D_M, a]) - _HALF * f[WIDTH_M, a] < _PASSES_M:
-            place = n[LANE, a] - base
-            link[a] = head[place]
-            head[place] = a
+    link, order = np.empty(agents, np.int32), np.empty(agents, np.int32)
+    notes = np.empty((NOTES, agents), np.float32)
+    # Not for whom a car in the middle of the lane passes: parked at the kerb, on foot.
+    hang(f, n, base, head, link, order, _PASSES_M)
+    note(f, n, notes)
     time_s = clock(z, dt)
     for e in range(egos):
         if not n[ALIVE, e]:
@@ -99,35 +104,35 @@ def _world(t: Tables, map_n: Ints, f: Floats, n: Ints, z: Words, careful: Floats
         row, speed, lane, s = out[e], f[SPEED_MPS, e], n[LANE, e], f[S_M, e]
         gap, ahead, _ = leader(t, f, n, e, lane, s, n[NEXT_LANE, e], n[AFTER_LANE, e], _SIGHT_M, base, head, link)
         row[LEAD_GAP], row[LEAD_MPS] = gap, ahead
-        wheelbase = LIMITS[n[KIND, e] - FIRST_KIND, WHEELBASE]
-        bend = math.tan(f[STEER_RAD, e]) / wheelbase
-        gap, ahead = body_ahead(f, n, egos, e, bend, cosine, sine)
+        bend = notes[BEND, e] / notes[WHEELBASE_M, e]
+        gap, ahead = body_ahead(f, n, egos, e, bend, notes)
         row[NEAR_GAP], row[NEAR_MPS] = gap, ahead
         reach = speed * (_TWO + speed * _HALF * _HALF) + _TEN
         row[STOP_WAY] = way_to_stop(t, f, n, careful, e, time_s, reach, base, head, link)
-        row[CROSS_S] = _crossed(f, n, e, bend, cosine, sine)
+        row[CROSS_S] = _crossed(f, n, e, bend, notes)
         _, _, c, sn, curvature, _ = pose_at(t, lane, s + speed * _LOOK_S)
         row[LANE_D] = f[D_M, e]
-        row[LANE_HEADING] = math.atan2(sine[e] * c - cosine[e] * sn, cosine[e] * c + sine[e] * sn)
+        sine, cosine = notes[SIN, e], notes[COS, e]
+        row[LANE_HEADING] = math.atan2(sine * c - cosine * sn, cosine * c + sine * sn)
         row[LANE_CURVATURE] = curvature
 
 
 @kernel
-def _crossed(f: Floats, n: Ints, e: int, bend: float, cosine: Floats, sine: Floats) -> float:
+def _crossed(f: Floats, n: Ints, e: int, bend: float, notes: Floats) -> float:
     """Seconds until the driver's box meets, or nearly, that of a walker, of somebody who drives across, or of who comes
     towards it and is out of its lane: itself at its speed on its arc, the other straight on at its acceleration;
     `FAR`: not within 2.5 s.
     """
-    v, c, s = f[SPEED_MPS, e], cosine[e], sine[e]
+    v, c, s = f[SPEED_MPS, e], notes[COS, e], notes[SIN, e]
     soonest = FAR
     if v < _STILL:
         return soonest
     for j in range(f.shape[1]):
         if j == e or not n[ALIVE, j] or f[SPEED_MPS, j] < _STILL:
             continue
-        across = abs(c * sine[j] - s * cosine[j])
+        across = abs(c * notes[SIN, j] - s * notes[COS, j])
         dx, dy = f[X_M, j] - f[X_M, e], f[Y_M, j] - f[Y_M, e]
-        astray = c * cosine[j] + s * sine[j] < -_ACROSS and abs(f[D_M, j]) > _ASTRAY_M
+        astray = c * notes[COS, j] + s * notes[SIN, j] < -_ACROSS and abs(f[D_M, j]) > _ASTRAY_M
         if n[KIND, j] != _WALKER and across < _ACROSS and not astray:
             continue
         if dx * c + dy * s <= _ZERO or dx * dx + dy * dy > _NEAREST_M * _NEAREST_M:
@@ -144,7 +149,7 @@ def _crossed(f: Floats, n: Ints, e: int, bend: float, cosine: Floats, sine: Floa
             if overlap(
                 f[X_M, e] + c * forward - s * left, f[Y_M, e] + s * forward + c * left, f[YAW_RAD, e] + _TWO * half,
                 f[LENGTH_M, e] + _MARGIN_M, f[WIDTH_M, e] + _MARGIN_M,
-                f[X_M, j] + cosine[j] * theirs, f[Y_M, j] + sine[j] * theirs, f[YAW_RAD, j], f[LENGTH_M, j],
+                f[X_M, j] + notes[COS, j] * theirs, f[Y_M, j] + notes[SIN, j] * theirs, f[YAW_RAD, j], f[LENGTH_M, j],
                 f[WIDTH_M, j],
             ):  # fmt: skip
                 soonest = time

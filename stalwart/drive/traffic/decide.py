@@ -25,7 +25,25 @@ from stalwart.drive.geometry.tables import (
     pose_at,
 )
 from stalwart.drive.scene import Class
-from stalwart.drive.traffic.around import FAR, NOWHERE, Floats, Links, body_ahead, follower, leader
+from stalwart.drive.traffic.around import (
+    BEND,
+    COS,
+    FAR,
+    FIRST_LANE,
+    LANE_BEND,
+    LANE_COS,
+    LANE_MPS,
+    LANE_SIN,
+    NOWHERE,
+    OFF_RAD,
+    SIN,
+    WHEELBASE_M,
+    Floats,
+    Links,
+    body_ahead,
+    follower,
+    leader,
+)
 from stalwart.drive.traffic.drivers import (
     ACCEL_MPS2,
     BRAKE_MPS2,
@@ -42,8 +60,8 @@ from stalwart.drive.traffic.drivers import (
 )  # fmt: skip
 from stalwart.drive.traffic.following import change_pays, idm
 from stalwart.drive.traffic.yielding import way_to_stop
+from stalwart.drive.world.angles import angle_of
 from stalwart.drive.world.bicycle import steer_for
-from stalwart.drive.world.bodies import FIRST_KIND, LIMITS, WHEELBASE
 from stalwart.drive.world.state import (
     AFTER_LANE,
     D_M,
@@ -55,7 +73,6 @@ from stalwart.drive.world.state import (
     S_M,
     SHOWN_LANE,
     SPEED_MPS,
-    STEER_RAD,
     STOPPED_FOR,
     TARGET_D_M,
     TICK,
@@ -86,17 +103,42 @@ _BURST = 20
 
 
 @part
+def steer(t: Tables, f: Floats, n: Ints, egos: int, notes: Floats) -> None:
+    """Write the steering angle that each agent of traffic wants, and of `notes` the rows from `LANE_COS` on.
+
+    Back to the middle of the lane: a course towards it in proportion to the distance, turned onto in proportion to the
+    difference, both over a length that grows with speed; d'' + 2 d' / ℓ + 2 d / ℓ² = 0 along the lane.
+    """
+    first, count = np.uint64(egos), np.uint64(f.shape[1])
+    for a in range(first, count):  # by itself, so that several fetches are under way at once
+        _, _, c, sn, curvature, cap = pose_at(t, max(n[LANE, a], FIRST_LANE), f[S_M, a] + f[SPEED_MPS, a] * _LOOK_S)
+        notes[LANE_COS, a], notes[LANE_SIN, a], notes[LANE_BEND, a], notes[LANE_MPS, a] = c, sn, curvature, cap
+    for a in range(first, count):
+        # The course of the middle: heading plus slip.
+        slip = _HALF * notes[BEND, a]
+        ahead, left = notes[COS, a] - notes[SIN, a] * slip, notes[SIN, a] + notes[COS, a] * slip
+        cross = left * notes[LANE_COS, a] - ahead * notes[LANE_SIN, a]
+        dot = ahead * notes[LANE_COS, a] + left * notes[LANE_SIN, a]
+        notes[OFF_RAD, a] = angle_of(cross, dot)
+    for a in range(first, count):
+        speed, walks, curvature = f[SPEED_MPS, a], n[KIND, a] == _WALKER, notes[LANE_BEND, a]
+        length = max(speed * _SETTLE_S, _ONE if walks else _SHORTEST_M)
+        steepest = _STEEPEST_WALKER if walks else min(_STEEPEST, _ASIDE_MPS / max(speed, _ONE))
+        wanted = min(max((f[TARGET_D_M, a] - f[D_M, a]) / length, -steepest), steepest)
+        # The lane's direction is that of where the agent will be shortly; here it still points the other way of the
+        # bend.
+        off = notes[OFF_RAD, a] + curvature * speed * _LOOK_S
+        f[WANTED_STEER_RAD, a] = steer_for(curvature + _TWO * (wanted - off) / length, notes[WHEELBASE_M, a])
+
+
+@part
 def decide(
     t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, egos: int, a: int, time_s: float, dt: float, base: int,
-    head: Links, link: Links, cosine: Floats, sine: Floats,
+    head: Links, link: Links, notes: Floats,
 ) -> None:  # fmt: skip
-    """Write the acceleration and steering angle that agent `a` of world `i` wants."""
+    """Write the acceleration that agent `a` of a world wants."""
     speed, lane, s = f[SPEED_MPS, a], n[LANE, a], f[S_M, a]
-    walks = n[KIND, a] == _WALKER
-    _, _, c, sn, curvature, cap = pose_at(t, lane, s + speed * _LOOK_S)
-    tangent = math.tan(f[STEER_RAD, a])
-    wheelbase = LIMITS[n[KIND, a] - FIRST_KIND, WHEELBASE]
-    f[WANTED_STEER_RAD, a] = _steering(f, a, c, sn, curvature, walks, tangent, wheelbase, cosine, sine)
+    walks, cap = n[KIND, a] == _WALKER, notes[LANE_MPS, a]
     key, tick = z[KEY], z[TICK]
     if traits[a, DISTRACTED] > _ZERO and uniform(key, tick // _BURST, a * 64 + 40) < traits[a, DISTRACTED]:
         f[WANTED_ACCEL_MPS2, a] = min(f[ACCEL_MPS2, a], traits[a, ACCEL_MPS2])  # foot where it was, eyes elsewhere
@@ -121,8 +163,7 @@ def decide(
     if not walks:
         gap, ahead, _ = leader(t, f, n, a, lane, s, n[NEXT_LANE, a], n[AFTER_LANE, a], reach * _TWO, base, head, link)
     wanted = idm(speed, desired, gap, ahead, headway, accel, brake, standing)
-    path = tangent / wheelbase
-    near, along = body_ahead(f, n, egos, a, path, cosine, sine)
+    near, along = body_ahead(f, n, egos, a, notes[BEND, a] / notes[WHEELBASE_M, a], notes)
     if near < gap:
         wanted = min(wanted, idm(speed, desired, near, along, headway * _HALF, accel, brake, standing * _HALF))
     stop = way_to_stop(t, f, n, traits, a, time_s, reach, base, head, link)
@@ -134,27 +175,6 @@ def decide(
         if uniform(key, tick // _BURST, a * 64 + 41) < chance:
             wanted = min(wanted, _SUDDEN_MPS2)
     f[WANTED_ACCEL_MPS2, a] = wanted
-
-
-@part
-def _steering(
-    f: Floats, a: int, c: float, sn: float, curvature: float, walks: bool, tangent: float, wheelbase: float,
-    cosine: Floats, sine: Floats,
-) -> float:  # fmt: skip
-    """Back to the middle of the lane: a course towards it in proportion to the distance, turned onto in proportion to
-    the difference, both over a length that grows with speed; d'' + 2 d' / ℓ + 2 d / ℓ² = 0 along the lane.
-    """
-    speed = f[SPEED_MPS, a]
-    length = max(speed * _SETTLE_S, _ONE if walks else _SHORTEST_M)
-    steepest = _STEEPEST_WALKER if walks else min(_STEEPEST, _ASIDE_MPS / max(speed, _ONE))
-    wanted = min(max((f[TARGET_D_M, a] - f[D_M, a]) / length, -steepest), steepest)
-    # The course of the middle: heading plus slip.
-    slip = _HALF * tangent
-    cross = (sine[a] + cosine[a] * slip) * c - (cosine[a] - sine[a] * slip) * sn
-    dot = (cosine[a] - sine[a] * slip) * c + (sine[a] + cosine[a] * slip) * sn
-    # The lane's direction is that of where the agent will be shortly; here it still points the other way of the bend.
-    off = math.atan2(cross, dot) + curvature * speed * _LOOK_S
-    return steer_for(curvature + _TWO * (wanted - off) / length, wheelbase)
 
 
 @part

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from stalwart.drive.compiled import part, single
+from stalwart.drive.world.angles import angle_of, tangent
 
 GRAVITY_MPS2 = single(9.81)
 _ZERO, _QUARTER, _HALF, _ONE = single(0.0), single(0.25), single(0.5), single(1.0)
@@ -48,10 +49,10 @@ def move(
         later = _ZERO
     else:
         way = (speed + later) * _HALF * dt
-    tangent = math.tan(steer)
-    slip = _HALF * tangent  # tangent of the angle between the heading and the course of the middle
+    bend = tangent(steer)
+    slip = _HALF * bend  # tangent of the angle between the heading and the course of the middle
     cos_slip = _ONE / math.sqrt(_ONE + slip * slip)
-    curvature = tangent * cos_slip / wheelbase
+    curvature = bend * cos_slip / wheelbase
     aside = math.sqrt(max(grip * grip - accel * accel, _ZERO))
     if abs(curvature) * speed * speed > aside:
         curvature = math.copysign(aside / (speed * speed), curvature)
@@ -72,5 +73,5 @@ def move(
 def steer_for(curvature: float, wheelbase: float) -> float:
     """The steering angle under which the middle drives a circle of that curvature: `move`'s formula solved for it."""
     k = curvature * wheelbase
-    tangent = k / math.sqrt(max(_ONE - _QUARTER * k * k, _LEAST))
-    return math.atan(tangent)
+    steer: float = angle_of(k, math.sqrt(max(_ONE - _QUARTER * k * k, _LEAST)))
+    return steer

@@ -1,0 +1,90 @@
+"""Who touches whom or what, and whose fault it is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stalwart.drive.compiled import free_kernel, kernel, part, single
+from stalwart.drive.geometry.tables import BOXES, BOXES_END, BROAD_M, Places, Tables
+from stalwart.drive.scene import Class
+from stalwart.drive.traffic.around import Floats
+from stalwart.drive.world.contact import at_fault, contact, overlap
+from stalwart.drive.world.state import (
+    ALIVE,
+    D_M,
+    FAULT,
+    HIT,
+    KIND,
+    LANE,
+    LENGTH_M,
+    SPEED_MPS,
+    WIDTH_M,
+    X_M,
+    Y_M,
+    YAW_RAD,
+    Ints,
+)  # fmt: skip
+
+_HALF, _WALKER = single(0.5), int(Class.PEDESTRIAN)
+
+
+@kernel
+def touch(t: Tables, p: Places, f: Floats, n: Ints, e: int, m: int) -> None:
+    """Write what the driver from outside touches first, and whether it is to blame."""
+    x, y, yaw, length, width = f[X_M, e], f[Y_M, e], f[YAW_RAD, e], f[LENGTH_M, e], f[WIDTH_M, e]
+    speed = f[SPEED_MPS, e]
+    for j in range(f.shape[1]):
+        dx, dy = f[X_M, j] - x, f[Y_M, j] - y
+        reach = _HALF * (length + width + f[LENGTH_M, j] + f[WIDTH_M, j])
+        if (
+            j != e
+            and n[ALIVE, j]
+            and dx * dx + dy * dy <= reach * reach
+            and overlap(x, y, yaw, length, width, f[X_M, j], f[Y_M, j], f[YAW_RAD, j], f[LENGTH_M, j], f[WIDTH_M, j])
+        ):
+            how = contact(
+                x, y, yaw, length, width, speed,
+                f[X_M, j], f[Y_M, j], f[YAW_RAD, j], f[LENGTH_M, j], f[WIDTH_M, j], f[SPEED_MPS, j],
+            )  # fmt: skip
+            n[HIT, e] = j
+            n[FAULT, e] = at_fault(how, f[D_M, e], t.lane_f[n[LANE, e], BROAD_M], width)
+            return
+    first, last = p.map_n[m, BOXES], p.map_n[m, BOXES_END]
+    if _beside(p, first, last, x, y, _HALF * (length + width)):
+        for b in range(first, last):
+            if overlap(
+                x, y, yaw, length, width, p.box_m[0, b], p.box_m[1, b], p.box_m[2, b], p.box_m[3, b], p.box_m[4, b]
+            ):
+                n[HIT, e] = f.shape[1] + b - first
+                n[FAULT, e] = 1
+                return
+
+
+@part
+def _beside(p: Places, first: int, last: int, x: float, y: float, girth: float) -> bool:
+    """Whether any of the boxes from first to last may touch a body; without a branch, eight at a time."""
+    some = np.uint32(0)
+    for b in range(np.uint64(first), np.uint64(last)):
+        dx, dy = p.box_m[0, b] - x, p.box_m[1, b] - y
+        reach = girth + _HALF * (p.box_m[3, b] + p.box_m[4, b])
+        some = np.uint32(some | np.uint32(dx * dx + dy * dy < reach * reach))
+    return bool(some > 0)
+
+
+@free_kernel
+def touching(floats: Floats, ints: Ints, out: NDArray[np.bool_]) -> None:
+    """Write (W, N) which agents touch another one; walkers pass through each other."""
+    for i in range(floats.shape[0]):
+        f, n = floats[i], ints[i]
+        out[i, :] = False
+        for a in range(f.shape[1]):
+            for j in range(a):
+                if not (n[ALIVE, a] and n[ALIVE, j]) or (n[KIND, a] == _WALKER and n[KIND, j] == _WALKER):
+                    continue
+                if overlap(
+                    f[X_M, a], f[Y_M, a], f[YAW_RAD, a], f[LENGTH_M, a], f[WIDTH_M, a],
+                    f[X_M, j], f[Y_M, j], f[YAW_RAD, j], f[LENGTH_M, j], f[WIDTH_M, j],
+                ):  # fmt: skip
+                    out[i, a] = True
+                    out[i, j] = True
