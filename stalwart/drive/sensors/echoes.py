@@ -20,6 +20,7 @@ FAINTEST = 0.1
 _FAINTEST, _ZERO, _FAR, _LONGEST = np.float32(FAINTEST), np.float32(0), np.float32(1e5), 1e6
 _8, _16, _24, _255, _HALF = (np.uint32(n) for n in (8, 16, 24, 255, 0xFFFF))
 _32, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
+_15, _MIX_1, _MIX_2, _ODD = (np.uint32(n) for n in (15, 0x7FEB352D, 0x846CA68B, 0x9E3779B9))
 
 
 class Echoes(NamedTuple):
@@ -85,13 +86,24 @@ def ground_echoes(
 
 
 @leaf
-def draw(dice: Array, key: Whole, first: Whole) -> None:
-    """A random number (2, W) uint32 for each ray of a row, whose first one is number `first`."""
-    counter = np.uint64(key + np.uint64(first) * GOLDEN)
-    for u in range(np.uint64(dice.shape[1])):
-        number = mixed(counter)
-        dice[0, u], dice[1, u] = np.uint32(number & _LOW), np.uint32(number >> _32)
-        counter += GOLDEN
+def scattered(x: Whole) -> Whole:
+    """A hash of a uint32 onto a uint32, one to one: lowbias32 of Wellons, "Prospecting for hash functions" (2018)."""
+    x = np.uint32(np.uint32(x ^ np.uint32(x >> _16)) * _MIX_1)
+    x = np.uint32(np.uint32(x ^ np.uint32(x >> _15)) * _MIX_2)
+    return np.uint32(x ^ np.uint32(x >> _16))
+
+
+@leaf
+def draw(dice: Array, key: Whole, row: Whole, first: Whole, last: Whole) -> None:
+    """Two random numbers (2, W) uint32 for each ray of a row from column `first` to `last`.
+
+    Splitmix64 says where the row's two counts begin, and hashes of 32 bits, eight at a time, what each ray draws.
+    """
+    start = mixed(np.uint64(key + np.uint64(row) * GOLDEN))
+    for k in range(np.uint64(2)):
+        begin = np.uint32(start & _LOW) if k == 0 else np.uint32(start >> _32)
+        for u in range(np.uint64(first), np.uint64(last)):
+            dice[k, u] = scattered(np.uint32(begin + np.uint32(np.uint32(u) * _ODD)))
 
 
 @leaf
@@ -114,9 +126,18 @@ def listen(
             is met, the raster's squares, random numbers, the strength of the echo, its range.
     """
     height, width = code.shape
-    spread = deviation * np.float32(math.sqrt(3.0))
+    spread, reaches = deviation * np.float32(math.sqrt(3.0)), greatest * greatest / _FAINTEST
     for v in range(np.uint64(height)):
         slope = np.float32(slopes[v])
+        first, last = np.uint64(0), np.uint64(width)
+        if slope >= 0 and backscatter == 0:  # nothing but boxes can answer
+            first, last = np.uint64(reach[0, v]), np.uint64(max(reach[0, v], reach[1, v]))
+            for u in range(np.uint64(width)):
+                range_m[view, v, u] = _ZERO
+            for u in range(np.uint64(width)):
+                intensity[view, v, u] = _ZERO
+            for u in range(np.uint64(width)):
+                kind[view, v, u] = np.uint8(0)
         longer = np.float32(math.sqrt(1.0 + slope * slope))
         square = abs(slope) / longer
         if slope < 0:
@@ -124,8 +145,10 @@ def listen(
             for u in range(np.uint64(width)):
                 light[u] = albedo[np.uint64(meets[u])] * square
         else:
-            for u in range(np.uint64(width)):
-                meets[u], light[u] = np.uint8(0), _ZERO
+            for u in range(first, last):
+                light[u] = _ZERO
+            for u in range(first, last):
+                meets[u] = np.uint8(0)
         for u in range(np.uint64(width)):
             instance[view, v, u] = np.uint16(0)
         for u in range(np.uint64(reach[0, v]), np.uint64(reach[1, v])):
@@ -135,35 +158,34 @@ def listen(
                 b = owner[k]
                 meets[u], instance[view, v, u] = box_kind[w, b], box_instance[w, b]
                 light[u] = albedo[meets[u]] * (squares[k, u] / longer if what & 1 == 0 else square)
-        draw(dice, key, v * np.uint64(width))
+        draw(dice, key, v, first, last)
         if extinction > 0:
-            for u in range(np.uint64(width)):
+            for u in range(first, last):
                 light[u] *= clear(depth[v, u] * longer, np.float32(2.0) * extinction)
         # One array written by each loop: of two the compiler cannot tell whether they overlap, and goes one by one.
-        for u in range(np.uint64(width)):
+        for u in range(first, last):
             number = dice[0, u]
             low = np.uint32(np.uint32(number & _255) + np.uint32(np.uint32(number >> _8) & _255))
             high = np.uint32(np.uint32(np.uint32(number >> _16) & _255) + np.uint32(number >> _24))
             error = np.float32(np.int32(np.uint32(low + high))) * np.float32(2.0**-8) - np.float32(2.0 - 2.0**-7)
             back[u] = depth[v, u] * longer + error * spread
-        for u in range(np.uint64(width)):
+        for u in range(first, last):
             chance = np.float32(np.int32(np.uint32(dice[1, u] & _HALF))) * np.float32(2.0**-16)
             far = depth[v, u] * longer
-            ratio = greatest / far
-            heard = (light[u] * ratio * ratio >= _FAINTEST) & (chance >= dropout) & (back[u] > _ZERO) & (far < greatest)
+            heard = (light[u] * reaches >= far * far) & (chance >= dropout) & (back[u] > _ZERO) & (far < greatest)
             places[u] = np.int32(-1) if heard else np.int32(0)
-        for u in range(np.uint64(width)):
+        for u in range(first, last):
             length = back[u]
             range_m[view, v, u] = length if places[u] < 0 else _ZERO
-        for u in range(np.uint64(width)):
+        for u in range(first, last):
             strength = light[u]
             intensity[view, v, u] = strength if places[u] < 0 else _ZERO
-        for u in range(np.uint64(width)):
+        for u in range(first, last):
             kind[view, v, u] = np.uint8(np.int32(meets[u]) & places[u])
-        for u in range(np.uint64(width)):
+        for u in range(np.uint64(reach[0, v]), np.uint64(reach[1, v])):
             instance[view, v, u] = np.uint16(np.int32(instance[view, v, u]) & places[u])
         if backscatter > 0:
-            for u in range(np.uint64(width)):
+            for u in range(first, last):
                 if np.float32(dice[1, u] >> _16) * np.float32(2.0**-16) < backscatter:
                     answer = mixed((np.uint64(dice[1, u]) << _32) | np.uint64(dice[0, u]))
                     place = np.float32(np.uint32(answer >> _32)) * np.float32(2.0**-32)
