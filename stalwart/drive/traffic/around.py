@@ -38,7 +38,7 @@ FAR = single(1e6)
 NOWHERE: Whole = np.int32(-1)
 """No lane. A plain -1 would be a type of its own, for which a kernel is compiled once more."""
 FIRST_LANE: Whole = np.int32(0)
-_ZERO, _HALF, _ONE, _TWO, _SIXTH = single(0.0), single(0.5), single(1.0), single(2.0), single(1 / 6)
+_ZERO, _HALF, _ONE, _TWO = single(0.0), single(0.5), single(1.0), single(2.0)
 _LONGEST_M, _ONCOMING, _END_SHARE = single(7.0), single(-0.3), single(0.3)
 _SQUEEZE_S, _LEAST_MARGIN_M, _KEEPS_M, _TIGHT_M = single(25.0), single(0.1), single(0.7), single(0.2)
 _MARGIN_M, _NARROWING, _NEAR_M, _LEAST_MPS = single(0.3), single(0.02), single(4.0), single(1.0)
@@ -60,8 +60,8 @@ Floats = NDArray[np.float32]
 
 @part
 def note(f: Floats, n: Ints, notes: Floats) -> None:
-    """Fill `COS` to `WHEELBASE_M` of all agents. One row in each loop: of two the compiler cannot tell whether they
-    overlap, and goes one by one."""
+    """Fill `COS` to `WHEELBASE_M` of all agents. Many short loops: the more rows one touches, the less the compiler can
+    tell whether they overlap, and then it goes one by one."""
     for a in range(np.uint64(f.shape[1])):
         notes[COS, a], notes[SIN, a] = cosine_sine(f[YAW_RAD, a])
     for a in range(np.uint64(f.shape[1])):
