@@ -50,7 +50,10 @@ def attack(
     suite: Suite = None,
     trust: Annotated[str, typer.Option("--trust", help="Whose gap is kept: camera, lidar or both.")] = "camera",
     guard: Annotated[
-        list[str] | None, typer.Option("--guard", help="consistency, physics or input, repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--guard", help="Of a camera stack: consistency, physics, input; of a learned driver: apart. Repeatable."
+        ),
     ] = None,
     false_alarms: Annotated[
         float, typer.Option("--false-alarms", help="Share of clean drives in which a guard may be in doubt.")

@@ -20,6 +20,7 @@ from stalwart.core.rng import seed_of
 from stalwart.core.spelling import spell
 from stalwart.drive.adversaries.changes import Change, driver_of
 from stalwart.drive.adversaries.subject import Subject
+from stalwart.drive.geometry.lanes import expect_choice
 from stalwart.drive.scenarios.suites import SUITES, scenarios_of
 from stalwart.drive.scores.episode import Episode, Log
 from stalwart.drive.scores.figures import figures
@@ -27,6 +28,7 @@ from stalwart.drive.scores.safety import poisson_interval
 from stalwart.drive.scores.suite import drive
 from stalwart.drive.sensing import Rig, SensorDriver
 from stalwart.drive.simulation import Worlds
+from stalwart.drive.stack.apart import Apart
 from stalwart.drive.stack.keeper import CAMERA, Keeper
 from stalwart.drive.stack.stixels import Stixels
 from stalwart.run._calm import limits_of
@@ -38,8 +40,8 @@ SUITE = ("stopped_vehicle(speed_kmh=(40, 50, 60), distance_m=(60, 90, 120), asid
 
 def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] = (), false_alarms: float = 0.05) -> Any:
     """The `SensorPolicy` of a run: a camera stack made by `drive_fit`, as `trust` and the rest say, or any other
-    policy that drives through sensors. Guards' limits are such that each doubts in a share `false_alarms` of clean
-    drives like those of `drive_fit`, at most.
+    policy that drives through sensors, in `drive.stack.apart.Apart` where the guard is 'apart'. The stack's guards have
+    such limits that each doubts in a share `false_alarms` of clean drives like those of `drive_fit`, at most.
 
     Raises:
         InputError: no such run, one of another kind, or an unknown trust or guard.
@@ -52,7 +54,9 @@ def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] =
         return Keeper(model, trust, guards, limits_of(model.card, guards, false_alarms))  # type: ignore[arg-type]
     if not isinstance(getattr(model, "rig", None), Rig):
         raise CheckpointError(f"{run} does not drive through sensors: make such a run with stalwart drive fit.")
-    return model
+    for guard in guards:
+        expect_choice("a learned driver's guard", guard, ("apart",))
+    return Apart(model).eval() if guards else model
 
 
 def drive_attack(

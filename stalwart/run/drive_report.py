@@ -16,6 +16,7 @@ from stalwart.core.errors import InputError
 from stalwart.core.spelling import spell
 from stalwart.drive.planners.named import maker_of
 from stalwart.drive.scenarios.suites import SUITES, scenarios_of
+from stalwart.drive.stack.apart import Alone
 from stalwart.drive.stack.keeper import Keeper
 from stalwart.pages.html import Child, Html, page, table, tag
 from stalwart.pages.html import clean as tidy
@@ -37,7 +38,7 @@ def drive_report(
     page.
 
     Args:
-        driver: a run folder, or a `sensing.SensorPolicy`. Of a camera stack the sensors are taken in turn.
+        driver: a run folder, or a `sensing.SensorPolicy`. Its sensors are taken in turn.
         out: the page; it holds all its pictures and fetches nothing.
         attacks: of the room `tampers`.
         seconds: of each drive at most.
@@ -80,7 +81,7 @@ def _reported(name: str, drives: Drives, tampers: Sequence[Tamper], out: Path) -
     for baseline in BASELINES:
         scores.append((baseline, drives.judged(maker_of(baseline))))
         yield from told(*scores[-1])
-    ablation: Rows = [(getattr(drives.policy, "trust", "its sensors"), clean)]
+    ablation: Rows = [(getattr(drives.policy, "trust", "all its sensors"), clean)]
     for trust, policy in others.items():
         ablation.append((trust, Drives(policy, drives.suite, drives.seed, drives.seconds).driven(None)))
         yield from told(*ablation[-1])
@@ -113,10 +114,12 @@ def _reported(name: str, drives: Drives, tampers: Sequence[Tamper], out: Path) -
                            "seconds": time.perf_counter() - begun})  # fmt: skip
 
 
-def _others(policy: Any) -> dict[str, Keeper]:
-    """The same stack trusting its other sensors."""
+def _others(policy: Any) -> dict[str, nn.Module]:
+    """The same policy with its other sensors."""
     if not isinstance(policy, Keeper):
-        return {}
+        if policy.rig.without is not None:
+            return {}
+        return {"camera alone": Alone(policy, "lidar").eval(), "LiDAR alone": Alone(policy, "camera").eval()}
     trusts = [trust for trust in ("camera", "lidar", "both") if trust != policy.trust]
     return {trust: Keeper(policy.model, trust, policy.guards, policy.limits) for trust in trusts}
 
@@ -148,7 +151,7 @@ def _body(
         tag("ul", [tag("li", verdict) for verdict in verdicts]),
     ]  # fmt: skip
     if len(ablation) > 1:
-        parts += [tag("h3", "By sensor"), _table("The stack with one sensor or the other", ablation)]
+        parts += [tag("h3", "By sensor"), _table("With one sensor or the other", ablation)]
     parts += [tag("h3", "Where drives ended"), _where(drives, watched), tag("h3", "Clips"), _clips(watched)]
     return parts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from stalwart.drive.sensing import Perceived, Sensed
 from stalwart.drive.sensors.camera import Camera
 from stalwart.drive.sensors.lidar import Lidar
 from stalwart.drive.simulation import make
+from stalwart.drive.stack.apart import Alone, Apart
 from stalwart.models._driver_net import DriverNet
 from stalwart.models._driver_plan import desired, followed, planned, pursued
 from stalwart.models._driver_views import Glances, Onto, Pillars, near_route, warped
@@ -199,3 +201,25 @@ def test_a_glance_finds_a_spot_wherever_it_is() -> None:
         assert found[:2].tolist() == pytest.approx([1.0, 3.0], abs=1e-4)
         assert found[2:4].tolist() == pytest.approx([2 * row / 7 - 1, 2 * column / 11 - 1], abs=1e-4)
         assert found[4].item() == pytest.approx(50 / 5, abs=1e-4)
+
+
+def test_the_most_careful_of_three_opinions_is_followed_and_each_remembers_for_itself(net: DriverNet) -> None:
+    one = sensed(2)
+    apart = Apart(net).eval()
+    blind, deaf = replace(one, camera=0 * one.camera), replace(one, lidar=0 * one.lidar)
+    with torch.no_grad():
+        memory, each = None, [None, None, None]
+        for _ in range(2):
+            acted, memory = apart(one, memory)
+            told = [net(view, held) for view, held in zip((one, blind, deaf), each, strict=True)]
+            each = [held for _, held in told]
+        alone, _ = Alone(net, "camera")(blind)
+    accels = torch.stack([opinion.controls[:, 0] for opinion, _ in told])
+    torch.testing.assert_close(acted.controls[:, 0], accels.amin(0))
+    torch.testing.assert_close(acted.controls[:, 1], told[0][0].controls[:, 1])
+    agents = torch.stack([opinion.perceived.agents for opinion, _ in told]).amax(0)
+    torch.testing.assert_close(acted.perceived.agents, agents)
+    torch.testing.assert_close(alone.controls, net(blind)[0].controls)
+    assert Alone(net, "camera").rig.without == "camera"
+    with pytest.raises(InputError, match="without lidar"):
+        Apart(Alone(net, "lidar"))
