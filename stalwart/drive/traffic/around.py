@@ -244,7 +244,7 @@ def body_ahead(f: Floats, n: Ints, egos: int, a: int, curvature: float, notes: F
         # Of an oncoming body only the near end counts: one keeps to one's side, and so does it.
         keeps = j >= egos and not on_foot and abs(f[D_M, j] - f[TARGET_D_M, j]) < _KEEPS_M
         keeps = keeps and n[LANE, j] != n[LANE, a] and n[LANE, j] != n[NEXT_LANE, a]
-        if keeps and f[SPEED_MPS, j] > _HALF:
+        if keeps and not walks and f[SPEED_MPS, j] > _HALF:
             continue
         length = f[LENGTH_M, j] if along > _ONCOMING else _END_SHARE * f[LENGTH_M, j]
         broad = _HALF * (length * abs(across) + f[WIDTH_M, j] * abs(along))

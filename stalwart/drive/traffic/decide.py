@@ -94,6 +94,8 @@ _CYCLIST_MPS, _WALK_MPS = single(5.5), single(1.6)
 _STANDS_MPS, _AT_LINE_M, _SUDDEN_MPS2, _SIXTH = single(0.3), single(7.0), single(-6.0), single(0.6)
 _SETTLED_M, _CLEAR_M, _BEND_M, _END_M = single(0.6), single(0.5), single(30.0), single(120.0)
 _EASE_MPS2, _SWING_M, _OVER_S = single(1.1), single(4.0), single(4.0)
+_LOOMS_S = single(1.2)
+"""Time to collision at which who looks away sees it coming."""
 _FORCED, _FORCED_BRAKE = single(-20.0), single(5.0)
 _NEXT_SALT: Whole = np.int64(42)
 AFTER_SALT: Whole = np.int64(43)
@@ -140,9 +142,6 @@ def decide(
     speed, lane, s = f[SPEED_MPS, a], n[LANE, a], f[S_M, a]
     walks, cap = n[KIND, a] == _WALKER, notes[LANE_MPS, a]
     key, tick = z[KEY], z[TICK]
-    if traits[a, DISTRACTED] > _ZERO and uniform(key, tick // _BURST, a * 64 + 40) < traits[a, DISTRACTED]:
-        f[WANTED_ACCEL_MPS2, a] = min(f[ACCEL_MPS2, a], traits[a, ACCEL_MPS2])  # foot where it was, eyes elsewhere
-        return
     then = n[NEXT_LANE, a]
     if then >= 0:  # a bend to come, which only those who turn into it slow down for
         bend = t.samples[t.lane_n[then, FIRST], CAP]
@@ -166,6 +165,11 @@ def decide(
     near, along = body_ahead(f, n, egos, a, notes[BEND, a] / notes[WHEELBASE_M, a], notes)
     if near < gap:
         wanted = min(wanted, idm(speed, desired, near, along, headway * _HALF, accel, brake, standing * _HALF))
+    if traits[a, DISTRACTED] > _ZERO and uniform(key, tick // _BURST, a * 64 + 40) < traits[a, DISTRACTED]:
+        # Eyes elsewhere, foot where it was but not further down; what looms is seen late, in the corner of the eye.
+        if gap >= _LOOMS_S * (speed - ahead) and near >= _LOOMS_S * (speed - along):
+            f[WANTED_ACCEL_MPS2, a] = min(f[ACCEL_MPS2, a], _ZERO)
+            return
     stop = way_to_stop(t, f, n, traits, a, time_s, reach, base, head, link)
     if stop < FAR:
         # IDM stands `standing` before what it follows: a stop line may be come nearer to.
