@@ -187,6 +187,31 @@ def test_sidewalks_are_walked_both_ways_and_stop_signs_stop(tmp_path: Path) -> N
     assert any(box.kind == Class.SIGN for box in roads.boxes)
 
 
+def test_a_light_beyond_the_junction_stands_where_it_is_and_rules_the_roads_that_refer_to_it(tmp_path: Path) -> None:
+    """As CARLA's towns have it: the light itself is of no lane, the junction's roads name it."""
+    parts = crossing(lights=False)
+    out = (12.0, 0.0, 0.0)
+    light = (
+        '<signals><signal id="5" type="1000001" s="1" t="-4.5" orientation="+" dynamic="yes">'
+        '<validity fromLane="0" toLane="0"/></signal></signals>'
+    )
+    link = '<predecessor elementType="junction" elementId="9"/>'
+    parts[0] = road(0, geometry(out, 90.0, "<line/>"), 90.0, link=link, more=light)
+    (straight,) = (k for k, part in enumerate(parts) if ' id="17"' in part and "<planView>" in part)
+    refers = (
+        '<signals><signalReference id="5" s="0" t="-4" orientation="+"><validity fromLane="-1" toLane="-1"/>'
+        "</signalReference></signals></road>"
+    )
+    parts[straight] = parts[straight].replace("</road>", refers)
+    roads = built(written(tmp_path, *parts))
+    (ruled,) = (lane for lane in roads.lanes if lane.control == Control.SIGNAL)
+    assert ruled.line.start.x_m < -10
+    assert ruled.turn == Turn.STRAIGHT
+    (head,) = (box for box in roads.boxes if box.kind == Class.SIGNAL)
+    assert (round(head.x_m, 3), round(head.y_m, 3), head.signal) == (13.0, -4.5, ruled.signal)
+    assert wrap(head.yaw_rad - math.pi) == pytest.approx(0)  # towards who comes across the junction
+
+
 def test_traffic_stays_on_an_imported_map_for_a_minute(tmp_path: Path) -> None:
     path = written(tmp_path, *crossing())
     world = make(f"opendrive({path!r})", 4, agents=10, walkers=0, traffic="timid", seed=1)

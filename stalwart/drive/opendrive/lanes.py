@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,7 @@ import numpy as np
 from stalwart.drive.geometry.curves import wrap
 from stalwart.drive.opendrive.planview import ReferenceLine
 from stalwart.drive.opendrive.records import (
+    Connection,
     Cubic,
     Doubles,
     LaneRecord,
@@ -47,13 +49,27 @@ class Cells:
         self._incoming: dict[tuple[str, str], list[tuple[str, bool, tuple[tuple[int, int], ...]]]] = {}
         for junction in network.junctions.values():
             for c in junction.connections:
-                key = junction.name, c.incoming
-                self._incoming.setdefault(key, []).append((c.connecting, c.at_start, c.lanes))
+                for start, end, at_start, pairs in self._ways(junction.name, c):
+                    self._incoming.setdefault((junction.name, start), []).append((end, at_start, pairs))
         self.after = {cell: [c for c in self._following(cell) if c != cell] for cell in self._all()}
         self.before: dict[Cell, list[Cell]] = {cell: [] for cell in self.after}
         for cell, others in self.after.items():
             for other in others:
                 self.before[other].append(cell)
+
+    def _ways(self, junction: str, c: Connection) -> Iterator[tuple[str, str, bool, tuple[tuple[int, int], ...]]]:
+        """(road, the road it leads to, whether to its start, pairs of lanes); direct ones are driven both ways."""
+        if not c.direct:
+            yield c.incoming, c.connecting, c.at_start, c.lanes
+            return
+        road = self.network.roads.get(c.incoming)
+        touches = road.before if road is not None else None
+        at_start = touches is not None and touches.junction and touches.name == junction
+        for start, end in c.lanes:
+            if (start < 0) != at_start:
+                yield c.incoming, c.connecting, c.at_start, ((start, end),)
+            else:
+                yield c.connecting, c.incoming, at_start, ((end, start),)
 
     def _all(self) -> list[Cell]:
         found = []

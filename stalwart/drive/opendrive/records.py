@@ -138,6 +138,8 @@ class Connection:
     connecting: str
     at_start: bool
     lanes: tuple[tuple[int, int], ...]
+    direct: bool = False
+    """Whether the roads touch, lanes of both ways linked, with no connecting road between them."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def read(path: str) -> Network:
                             f"{MOST_M:,.0f} m. Got more: {len(roads):,}, {parts:,}, {length:,.0f} m.")  # fmt: skip
     if not roads:
         raise DataError(f"{path}: expected elements 'road'. Got none.")
-    junctions = [_junction(node, path) for node in root.all("junction")]
+    junctions = [_junction(node, path, unread) for node in root.all("junction")]
     controllers = {
         node.attributes.get("id", ""): tuple(c.attributes.get("signalId", "") for c in node.all("control"))
         for node in root.all("controller")
@@ -359,16 +361,19 @@ def _signals(road: Node, where: str) -> list[SignalRecord]:
     return found
 
 
-def _junction(node: Node, path: str) -> JunctionRecord:
+def _junction(node: Node, path: str, unread: Counter[str]) -> JunctionRecord:
     name = _text(node, "id", path)
     where = f"{path}: junction {shown(name)}"
     connections = []
     for one in node.all("connection"):
-        if "connectingRoad" not in one.attributes:  # direct and virtual junctions name other elements
+        direct = node.attributes.get("type") == "direct"
+        other = "linkedRoad" if direct else "connectingRoad"
+        if other not in one.attributes or "incomingRoad" not in one.attributes:  # virtual junctions name other elements
+            unread["connection of a virtual junction"] += 1
             continue
         pairs = tuple((_whole(pair, "from", where), _whole(pair, "to", where)) for pair in one.all("laneLink"))
         connections.append(Connection(
-            _text(one, "incomingRoad", where), _text(one, "connectingRoad", where),
-            one.attributes.get("contactPoint", "start") == "start", pairs,
+            _text(one, "incomingRoad", where), _text(one, other, where),
+            one.attributes.get("contactPoint", "start") == "start", pairs, direct,
         ))  # fmt: skip
     return JunctionRecord(name, tuple(connections), tuple(c.attributes.get("id", "") for c in node.all("controller")))

@@ -36,8 +36,11 @@ def place_signals(draft: Draft, cells: Cells, lane_of: dict[Cell, int], network:
                 lanes = _ruled(draft, cells, lane_of, road, signal, forward)
                 for lane in lanes:
                     ruled.setdefault(lane, (control, signal.name))
-                if lanes and signal.kind:
+                if signal.kind and (lanes or signal.lanes):
                     heads.append((road, signal, control, forward, lanes))
+    named: dict[str, set[int]] = {}
+    for lane, (_, name) in ruled.items():
+        named.setdefault(name, set()).add(lane)
     plans = _plans(draft, network, ruled)
     for lane, (control, name) in ruled.items():
         draft.change(lane, control=control, signal=plans.get((draft.lanes[lane].junction, name), -1))
@@ -46,8 +49,10 @@ def place_signals(draft: Draft, cells: Cells, lane_of: dict[Cell, int], network:
         if lane.use == Use.DRIVE
     ])  # fmt: skip
     for road, signal, control, forward, lanes in heads:
-        shown = draft.lanes[min(lanes)].signal
-        _put_up(draft, cells, road, signal, control, forward, shown, points)
+        # A light beyond the junction is of no lane of its own road: the junction's roads refer to it.
+        of = lanes or (named.get(signal.name, set()) if signal.towards == ("+" if forward else "-") else set())
+        if of:
+            _put_up(draft, cells, road, signal, control, forward, draft.lanes[min(of)].signal, points)
 
 
 def _ruled(

@@ -165,11 +165,11 @@ def decide(
     near, along = body_ahead(f, n, egos, a, notes[BEND, a] / notes[WHEELBASE_M, a], notes)
     if near < gap:
         wanted = min(wanted, idm(speed, desired, near, along, headway * _HALF, accel, brake, standing * _HALF))
-    if traits[a, DISTRACTED] > _ZERO and uniform(key, tick // _BURST, a * 64 + 40) < traits[a, DISTRACTED]:
-        # Eyes elsewhere, foot where it was but not further down; what looms is seen late, in the corner of the eye.
-        if gap >= _LOOMS_S * (speed - ahead) and near >= _LOOMS_S * (speed - along):
-            f[WANTED_ACCEL_MPS2, a] = min(f[ACCEL_MPS2, a], _ZERO)
-            return
+    looks_away = traits[a, DISTRACTED] > _ZERO and uniform(key, tick // _BURST, a * 64 + 40) < traits[a, DISTRACTED]
+    if looks_away and gap >= _LOOMS_S * (speed - ahead) and near >= _LOOMS_S * (speed - along):
+        # Foot where it was but not further down; what looms is seen late, in the corner of the eye.
+        f[WANTED_ACCEL_MPS2, a] = min(f[ACCEL_MPS2, a], _ZERO)
+        return
     stop = way_to_stop(t, f, n, traits, a, time_s, reach, base, head, link)
     if stop < FAR:
         # IDM stands `standing` before what it follows: a stop line may be come nearer to.
