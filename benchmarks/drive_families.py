@@ -1,4 +1,4 @@
-"""A contact sheet: every family of roads with traffic, by a car's camera in several styles, and from above.
+"""A contact sheet: every family of roads with traffic, by a car's camera in every style, and from above.
 
 Of a few worlds for each style the one is shown whose camera meets most bodies; from above it is the first style's.
 
@@ -18,10 +18,11 @@ from stalwart.drive.dressing import Dressed
 from stalwart.drive.planners.baselines import Baseline
 from stalwart.drive.scene import Class, Scene
 from stalwart.drive.sensors.camera import Camera, see
+from stalwart.drive.sensors.styles import STYLES
 
 FAMILIES = ("town(seed=3, blocks=2)", "crossroads(seed=1)", "roundabout(seed=1)", "rural(seed=1)", "motorway(seed=1)")
-_TRIES = 8
-WEATHERS = ("sun", "dusk", "night", "rain", "snow")
+_TRIES = 6
+WEATHERS = tuple(style.name for style in STYLES)
 COLOURS = {
     Class.TERRAIN: (128, 150, 98), Class.ROAD: (78, 80, 84), Class.SHOULDER: (112, 110, 104),
     Class.SIDEWALK: (176, 172, 164), Class.PARKING: (94, 96, 100), Class.PLOT: (150, 140, 120),

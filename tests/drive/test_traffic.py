@@ -22,11 +22,20 @@ from stalwart.drive import compiled
 from stalwart.drive.chance import world_keys
 from stalwart.drive.geometry.curves import CentreLine, Pose, arc, line
 from stalwart.drive.geometry.lanes import Control, Lane, RoadMap, Turn
-from stalwart.drive.geometry.tables import CONTROL, JUNCTION, LEADING, PARTED, SIGNAL, tables_of
+from stalwart.drive.geometry.tables import (
+    CONFLICTS,
+    CONFLICTS_END,
+    CONTROL,
+    JUNCTION,
+    LEADING,
+    PARTED,
+    SIGNAL,
+    tables_of,
+)
 from stalwart.drive.scene import Class
 from stalwart.drive.sensors.camera import see
 from stalwart.drive.traffic.around import hang, leader
-from stalwart.drive.traffic.drivers import POPULATIONS, Population, population_of
+from stalwart.drive.traffic.drivers import DESIRE, DISTRACTED, POPULATIONS, Population, population_of
 from stalwart.drive.traffic.following import change_pays, equilibrium_gap, idm
 from stalwart.drive.traffic.step import advance, clock, start
 from stalwart.drive.traffic.touch import touching
@@ -340,3 +349,60 @@ def test_people_walk_over_crossings_and_jaywalkers_over_the_road() -> None:
 def test_wrong_populations_are_refused_in_one_line(wrong: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         wrong()  # type: ignore[operator]
+
+
+def placed(run: Run, roads: RoadMap, agent: int, lanes: tuple[int, ...], s_m: float, speed_mps: float) -> None:
+    """Put a car onto the first of the lanes that it is to drive; nobody else is there."""
+    s = run.state
+    s.alive[0, agent], s.kind[0, agent], s.length_m[0, agent], s.width_m[0, agent] = 1, Class.CAR, 4.6, 1.85
+    s.x_m[0, agent], s.y_m[0, agent], s.yaw_rad[0, agent], _ = roads.lanes[lanes[0]].line.poses(np.array([s_m]))[0]
+    s.s_m[0, agent], s.d_m[0, agent], s.target_d_m[0, agent], s.speed_mps[0, agent] = s_m, 0, 0, speed_mps
+    s.accel_mps2[0, agent] = s.steer_rad[0, agent] = s.waited_s[0, agent] = 0
+    s.lane[0, agent], s.next_lane[0, agent], s.after_lane[0, agent] = (*lanes, -1, -1)[:3]
+    s.shown_lane[0, agent], s.stopped_for[0, agent] = s.next_lane[0, agent], -1
+
+
+def test_who_looks_away_speeds_up_no_further_and_brakes_late_for_what_looms() -> None:
+    roads = RoadMap("road", (Lane(CentreLine(Pose(0, 0, 0), (line(900.0),)), 3.5, 20.0),))
+    run = Run(roads, 1, 3)
+    s = run.state
+    s.alive[:] = 0
+    placed(run, roads, 1, (0,), 10.0, 12.0)
+    placed(run, roads, 2, (0,), 150.0, 0.0)
+    s.traits[0, 1, DISTRACTED], s.traits[0, 2, DISTRACTED], s.traits[0, 2, DESIRE] = 1.0, 0.0, 1e-3
+    touch, least, speeds = np.zeros((1, 3), np.bool_), np.inf, []
+    for _ in range(200):
+        run.step()
+        touching(s.floats, s.ints, touch)
+        assert not touch.any()
+        speeds.append(float(s.speed_mps[0, 1]))
+        closing = max(speeds[-1] - float(s.speed_mps[0, 2]), 1e-3)
+        if speeds[-1] > 11.5:
+            least = min(least, (float(s.s_m[0, 2] - s.s_m[0, 1]) - 4.6) / closing)
+    assert max(speeds) < 12.01
+    assert speeds[-1] < 1.0
+    assert least < 1.4  # a driver who looks is slow long before
+
+
+def test_two_that_stand_within_an_all_way_stop_go_on_one_after_the_other() -> None:
+    roads = built("crossroads(seed=2, control='all_way_stop')")
+    run = Run(roads, 1, 3)
+    s, t = run.state, run.tables
+    a, b, first, second = next(
+        (a, int(t.conflict_n[k, 0]), float(t.conflict_m[k, 0]), float(t.conflict_m[k, 2]))
+        for a, lane in enumerate(roads.lanes) if lane.control == Control.ALL_WAY_STOP
+        for k in range(t.lane_n[a, CONFLICTS], t.lane_n[a, CONFLICTS_END])
+        if t.lane_n[int(t.conflict_n[k, 0]), CONTROL] == Control.ALL_WAY_STOP and t.conflict_m[k, [0, 2]].min() > 6.5
+    )  # fmt: skip
+    s.alive[:] = 0
+    placed(run, roads, 1, (a, roads.lanes[a].successors[0]), first - 2.3 - 1.5, 0.0)
+    placed(run, roads, 2, (b, roads.lanes[b].successors[0]), second - 2.3 - 2.5, 0.0)
+    touch, when = np.zeros((1, 3), np.bool_), [0, 0]
+    for tick in range(1, 150):
+        run.step()
+        touching(s.floats, s.ints, touch)
+        assert not touch.any()
+        for k, lane in enumerate((a, b)):
+            if not when[k] and s.lane[0, 1 + k] != lane:
+                when[k] = tick
+    assert 0 < when[0] < when[1]

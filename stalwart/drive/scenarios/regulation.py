@@ -26,12 +26,13 @@ def eu_least_ttc_s(slower_mps: Doubles | float, brake_mps2: float = _BRAKES_MPS2
 
 
 def careful_human_avoids(gap_m: Doubles, slower_mps: Doubles, since_s: Doubles) -> NDArray[np.bool_]:
-    """Whether UN Regulation 157's careful human driver keeps from hitting who cuts in (annex 4, appendix 3).
+    """Whether UN Regulation 157's careful human driver keeps from hitting who cuts in.
 
-    It notices when the other has left the 0.375 m in which all wander, takes 0.4 s to see the risk and 0.75 s to act,
-    and brakes with up to 0.774 g, which it reaches after 0.6 s. The figures are those of the European Commission's
-    own model of this driver (github.com/ec-jrc/JRC-FSM, `CC_human_driver`): 0.375 m, 0.75 s, 0.774 g, 12.65 m/s³ =
-    0.774 g in 0.6 s, and 0.72 m = 0.4 s at 1.8 m/s across. That one also coasts at 0.4 m/s² while it reacts and waits
+    Annex 4, appendix 3, table 1 (performance model factors for vehicles): the risk is perceived when the other's centre
+    is more than 0.375 m from the middle of its lane; 0.4 s to evaluate it, 0.75 s from having perceived until braking
+    begins, 0.6 s until it has grown to 0.774 g on a dry road. Emergency braking once they overlap wholly (0.85 g)
+    is left out. The European Commission's model of this driver (github.com/ec-jrc/JRC-FSM, `CC_human_driver`) has the
+    same figures, takes the 0.4 s as 0.72 m at 1.8 m/s across, and also coasts at 0.4 m/s² while it reacts and waits
     where the time to collision is above 2 s; here it neither coasts nor waits.
 
     Args:

@@ -122,7 +122,7 @@ def _at_junction(
         if not _anyone(t, k, walks, base, head):
             continue
         soon, late = time_to(speed, enter, fastest), time_to(speed, leave, fastest)
-        if _taken(t, f, n, a, k, soon, late, accepted, walks, entering, time_s, base, head, link):
+        if _taken(t, f, n, a, k, enter, soon, late, accepted, walks, entering, time_s, base, head, link):
             stop = min(stop, ahead if entering else max(enter - _BEFORE_M, _ZERO))
     if entering and stop == FAR and not walks and then >= 0:  # room behind the junction, so as not to block it
         j = head[then - base]
@@ -153,14 +153,18 @@ def _anyone(t: Tables, k: int, walks: bool, base: int, head: Links) -> bool:
 
 @part
 def _taken(
-    t: Tables, f: Floats, n: Ints, a: int, k: int, soon: float, late: float, accepted: float, walks: bool,
+    t: Tables, f: Floats, n: Ints, a: int, k: int, way: float, soon: float, late: float, accepted: float, walks: bool,
     entering: bool, time_s: float, base: int, head: Links, link: Links,
 ) -> bool:  # fmt: skip
-    """Whether conflict `k` is taken, or will be by someone with priority, from `soon` to `late` seconds on.
+    """Whether conflict `k`, `way` metres ahead, is taken, or will be by someone with priority, from `soon` to `late`
+    seconds on.
 
-    A walker has priority, but lets a vehicle pass that could only brake hard.
+    A walker has priority, but lets a vehicle pass that could only brake hard. Of two that stand within an
+    all-way stop, each to give way to the other, the nearer goes first.
     """
     other, yields = t.conflict_n[k, 0], t.conflict_n[k, 1] != 0
+    control = t.lane_n[other, CONTROL]
+    both = control == _ALL_WAY and not entering
     start, end = t.conflict_m[k, 2], t.conflict_m[k, 3]
     j = head[other - base]
     while j >= 0:
@@ -171,15 +175,16 @@ def _taken(
             if enter <= _IN_M:
                 if soon < leave / max(v, _SLOW_MPS) + _HALF:
                     return True
-            elif yields or (walks and v * v > _TWO * _LATE_MPS2 * enter):
+            elif (yields and not (both and v < _SLOW_MPS and (way < enter or (way == enter and a < j)))) or (
+                walks and v * v > _TWO * _LATE_MPS2 * enter
+            ):
                 pace = max(v, _ONE)
                 if enter / pace < late + accepted and leave / pace > soon - accepted:
                     return True
         j = link[j]
     if not (yields or walks):
         return False
-    control = t.lane_n[other, CONTROL]
-    if control == _ALL_WAY and not entering:
+    if both:
         return False  # whoever is in goes on
     state = signal_state(t, t.lane_n[other, SIGNAL], time_s) if control == _SIGNAL else GREEN
     for m in range(MOST_LINKS):
