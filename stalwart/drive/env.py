@@ -231,6 +231,11 @@ class DriveEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self.observation_space = self._many.single_observation_space
         self.action_space = self._many.single_action_space
 
+    @property
+    def world(self) -> Worlds:
+        """The world that is driven in; a reset with a seed makes another."""
+        return self._many.world
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
