@@ -88,7 +88,7 @@ def main() -> None:
     print(f"worlds alone: {np.median(alone):,.0f} driver-steps a CPU second, {rate / np.median(alone):.0%} of the time")
     print(f"networks: {needed / 1e3:,.0f} kFLOP a step; products run at {fastest / 1e9:,.1f} GFLOP per CPU second")
     print(f"so that at least {needed / fastest * rate:.0%} of the time is theirs")
-    print("other processes were running" if wall > 1.3 * learned else "the machine was quiet")
+    print("other processes were running" if wall > 1.3 * learned / asked.threads else "the machine was quiet")
 
 
 if __name__ == "__main__":
