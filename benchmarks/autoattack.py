@@ -7,7 +7,7 @@
 The peers' AutoAttack is put together from adv-lib's APGD and targeted APGD, and torchattacks' FAB and Square, with the
 official budgets in the official order, each on the survivors of the one before: 100 steps; 100 steps towards each of 9
 rivals; FAB's 100 steps towards each of 9; 5,000 queries on the course of 10,000. `--version plus` and `rand` put
-together those versions; under L1 the standard one is that of five starts and five rivals, with adv-lib's FAB and without
+together those versions; under L1 the standard one is that of five starts and five rivals, with adv-lib's FAB and no
 Square, as torchattacks has neither there. `rand` attacks the net behind random noise, and an image counts as fallen if
 most of 50 passes are wrong. Robust accuracies are of float images (`bits=None`), as the peers know no rounding; an
 image counts for a peer if the model fails on it within ε (1 + 1e-4).
