@@ -116,7 +116,11 @@ class DriveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]])
         self, roads: str | RoadMap, num_envs: int = 64, *, actions: Actions = "continuous", seconds: float = 60.0,
         agents: int = 24, walkers: int = 4, traffic: str = "mixed", seed: int = 0, first: int = 0, learners: int = 1,
     ) -> None:  # fmt: skip
-        if learners < 1 or num_envs % learners:
+        if not isinstance(learners, int) or not 1 <= learners <= agents:
+            raise InputError(
+                f"DriveVectorEnv: learners must be a whole number from 1 to agents={agents}. Got {learners!r}."
+            )
+        if num_envs % learners:
             raise InputError(f"DriveVectorEnv: num_envs must be a multiple of learners={learners}. Got {num_envs}.")
         self._settings = (roads, agents, walkers, traffic, first)
         self.learners = learners

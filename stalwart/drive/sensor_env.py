@@ -1,4 +1,4 @@
-"""The Gymnasium environments seen through sensors: observations by a list of named cameras, LiDARs and instruments."""
+"""The Gymnasium environments seen through sensors: observations by a list of named cameras and LiDARs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from stalwart.drive.dressing import Dressed
 from stalwart.drive.env import DriveEnv, DriveVectorEnv
 from stalwart.drive.sensors.camera import Camera, see
 from stalwart.drive.sensors.lidar import Lidar, scan
+from stalwart.drive.sensors.styles import style as style_index
 from stalwart.drive.simulation import Worlds
 
 Sensors = Mapping[str, Camera | Lidar]
@@ -29,9 +30,13 @@ class _Eyes:
     """Named sensors of the first driver of each world."""
 
     def __init__(self, sensors: Sensors, vector: Box | None, style: str) -> None:
-        if not sensors or VECTOR in sensors:
+        wrong = [
+            name for name, one in sensors.items() if not isinstance(name, str) or not isinstance(one, Camera | Lidar)
+        ]
+        if not sensors or VECTOR in sensors or wrong:
             raise InputError(f"sensors: expected names, none of them {VECTOR!r}, to Camera or Lidar. "
-                             f"Got {sorted(sensors)}.")  # fmt: skip
+                             f"Got {dict(sensors)!r}.")  # fmt: skip
+        style_index(style)  # refuses an unknown one
         self.sensors, self.keeps, self.style = dict(sensors), vector is not None, style
         spaces: dict[str, gymnasium.Space[Any]] = {} if vector is None else {VECTOR: vector}
         for name, sensor in self.sensors.items():

@@ -72,5 +72,5 @@ class Collector:
             if memory is not None:
                 out.memory[t + 1] = memory * out.valid[t][:, None]
             fresh = terminated | truncated
-            self.tally.add(reward, fresh)
+            self.tally.add(reward, fresh & out.valid[t])
         self.fresh = fresh

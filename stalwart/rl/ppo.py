@@ -243,9 +243,9 @@ class _Student:
             else self._shuffled(prepared[:count], raw.flatten(0, 1), [c.flatten() for c in columns], rng)
         )
         if policy.norm is not None:
-            # Of many worlds every few steps tell as much.
-            every = max(1, count // _ENOUGH)
-            policy.norm.learn(seen[:-1:every][valid[::every]])
+            every = max(1, count // _ENOUGH)  # of many steps a part tells as much
+            if len(told := seen[:-1][valid][::every]):
+                policy.norm.learn(told)
         self.rollouts += 1
         return figures
 

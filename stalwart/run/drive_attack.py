@@ -29,7 +29,7 @@ from stalwart.drive.scores.suite import drive
 from stalwart.drive.sensing import Rig, SensorDriver
 from stalwart.drive.simulation import Worlds
 from stalwart.drive.stack.apart import Apart
-from stalwart.drive.stack.keeper import CAMERA, Keeper
+from stalwart.drive.stack.keeper import CAMERA, TRUSTS, Keeper
 from stalwart.drive.stack.stixels import Stixels
 from stalwart.run._calm import limits_of
 from stalwart.store import atomic
@@ -41,11 +41,13 @@ SUITE = ("stopped_vehicle(speed_kmh=(40, 50, 60), distance_m=(60, 90, 120), asid
 def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] = (), false_alarms: float = 0.05) -> Any:
     """The `SensorPolicy` of a run: a camera stack made by `drive_fit`, as `trust` and the rest say, or any other
     policy that drives through sensors, in `drive.stack.apart.Apart` where the guard is 'apart'. The stack's guards have
-    such limits that each doubts in a share `false_alarms` of clean drives like those of `drive_fit`, at most.
+    such limits that each doubts in a share `false_alarms` of clean drives like those of `drive_fit`, at most; where
+    the run keeps no such drives they are fixed ones (`drive.stack.checks.LIMITS`).
 
     Raises:
         InputError: no such run, one of another kind, or an unknown trust or guard.
     """
+    expect_choice("trust", trust, TRUSTS)
     model: Any = checkpoint.load(run)
     if isinstance(model, Stixels):
         size = [CAMERA.height, CAMERA.width]

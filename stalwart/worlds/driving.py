@@ -9,6 +9,7 @@ from torch import nn
 
 from stalwart.core.component import above, at_least, component
 from stalwart.core.contracts import Roads
+from stalwart.core.errors import InputError
 
 if TYPE_CHECKING:
     from stalwart.drive.simulation import Worlds
@@ -35,6 +36,8 @@ class driving:
     They meet each other besides the traffic, and one step of a world serves all of them."""
 
     def build(self, count: int) -> Any:
+        if self.learners > self.agents:
+            raise InputError(f"driving: learners must be at most agents={self.agents}. Got {self.learners}.")
         from stalwart.drive.env import DriveVectorEnv  # Numba's kernels load only where they are wanted
 
         return DriveVectorEnv(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import stalwart
 from stalwart.attacks.transfer import transfer
 from stalwart.core import catalog, checks
+from stalwart.core.checks.attacks import _Product
 from stalwart.core.contracts import Signature
 from stalwart.core.errors import CheckpointError, InputError
 from stalwart.store import checkpoint
@@ -161,7 +162,7 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_it_keeps_the_contract() -> None:
-    name = transfer.lend(checks._Product((3, 8, 6)), "product")
+    name = transfer.lend(_Product((3, 8, 6)), "product")
     for threat in ("linf(8/255)", "l2(0.5)"):
         checks.attack(transfer(name), catalog.make(threat, "threats"))
 

@@ -43,5 +43,10 @@ def test_many_see_each_its_own_world() -> None:
 def test_sensors_are_named_and_a_world_has_one_learner() -> None:
     with pytest.raises(InputError, match="expected names"):
         SensorEnv(DriveEnv(ROADS, agents=2, walkers=0), {})
+    for wrong in ({"front": "camera"}, {1: SENSORS["front"], "vector": SENSORS["front"]}):
+        with pytest.raises(InputError, match="expected names"):
+            SensorEnv(DriveEnv(ROADS, agents=2, walkers=0), wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="style must be one of"):
+        SensorEnv(DriveEnv(ROADS, agents=2, walkers=0), SENSORS, style="nope")
     with pytest.raises(InputError, match="one learner"):
         SensorVectorEnv(DriveVectorEnv(ROADS, 4, agents=4, walkers=0, learners=2), SENSORS)

@@ -136,6 +136,11 @@ def test_a_limit_is_exceeded_in_the_share_of_calm_drives_that_was_asked_for() ->
     assert limits_of({}, ("consistency",), 0.05) == {}
     with pytest.raises(InputError, match="takes 99"):
         limits_of({"calm": calm}, ("input",), 0.01)
+    for n in range(2, 40):  # what the refusal asks for instead is taken
+        few = {"calm": {"input": [0.5] * n}}
+        with pytest.raises(InputError, match="or more") as refused:
+            limits_of(few, ("input",), 0.5 / (n + 1))
+        assert limits_of(few, ("input",), float(str(refused.value).split("Ask for ")[1].split()[0]))
 
 
 def test_guards_that_watch_calm_drives_read_what_they_would_doubt() -> None:

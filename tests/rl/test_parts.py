@@ -324,3 +324,7 @@ def test_as_many_drivers_share_a_world_as_divide_their_number() -> None:
     assert catalog.make("driving(learners=8, agents=9, walkers=0)", "worlds").build(20).learners == 4
     with pytest.raises(InputError, match="multiple of learners=3"):
         DriveVectorEnv("crossroads(seed=1)", 4, learners=3)
+    with pytest.raises(InputError, match="learners must be a whole number from 1 to agents=24"):
+        DriveVectorEnv("crossroads(seed=1)", 30, learners=30)
+    with pytest.raises(InputError, match="learners must be at most agents=4"):
+        catalog.make("driving(learners=5, agents=4)", "worlds").build(7)

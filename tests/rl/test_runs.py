@@ -149,8 +149,12 @@ def test_watching_writes_a_moving_picture(cartpole: Path, tmp_path: Path) -> Non
     assert said["pictures"] >= 5
     with pytest.raises(InputError, match=r"\.gif, \.webp, \.mp4"):
         list(watch(cartpole, tmp_path / "seen.avi"))
+
+
+def test_watching_writes_a_film(cartpole: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pygame")
     av: Any = pytest.importorskip("av")
-    list(watch(cartpole, tmp_path / "seen.mp4", most=5, rate_hz=10.0))
+    said = final(watch(cartpole, tmp_path / "seen.mp4", most=5, rate_hz=10.0))
     with av.open(str(tmp_path / "seen.mp4")) as film:
         stream = film.streams.video[0]
         assert (stream.codec_context.name, stream.frames, float(stream.average_rate)) == ("h264", said["pictures"], 10)
