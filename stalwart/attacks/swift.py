@@ -42,9 +42,9 @@ class swift:
     """
 
     steps: Annotated[int, at_least(1)] = 45
-    """Steps of each run after the first."""
+    """Steps of each run after the first; twice as many under L1."""
     targets: Annotated[int, at_least(1)] = 5
-    """Rivals that a sample is pushed towards, nearest first."""
+    """Rivals that a sample is pushed towards, nearest first; half as many under L1, one at least."""
     confirm: bool = False
     """Run `autoattack()` on what stands in the end."""
 

@@ -69,5 +69,5 @@ class Shelf:
                 return mmap.mmap(file.fileno(), size)
         except OSError as error:
             raise InputError(
-                f"cache {str(self.folder)!r} has no room for {size / 1e9:.2f} GB: {error.strerror}."
+                f"cache {str(self.folder)!r} cannot take a file of {size / 1e9:.2f} GB: {error.strerror}."
             ) from None

@@ -32,7 +32,7 @@ class Training:
     """Share of each batch that comes from the extra data. An epoch is still one pass through the main data."""
     start: str | None = None
     """A run or checkpoint whose weights training begins with, all that fit the model by name and shape. What does not,
-    such as the last layer for other classes, begins anew, and the run says what that is."""
+    such as the last layer for another number of classes, begins anew, and the run says what that is."""
     seed: int = 0
     """Of everything random: initial weights, order, augmentation, dropout, the division of train."""
     val: Annotated[float, Range(0, 1, open_high=True)] = 0.1

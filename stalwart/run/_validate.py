@@ -6,11 +6,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stalwart.core import rendering
 from stalwart.core.ascent import Unstopped
 from stalwart.core.contracts import Attack, Info, Metric, Rendered, Task, Threat
+from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.rng import Noise
 from stalwart.feed.batches import Batches
@@ -107,20 +108,22 @@ def watched(objective: Any) -> Watch | None:
 
 
 def hasty(model: nn.Module, task: Task, batches: Batches, watch: Watch, seed: int) -> bool:
-    """Whether the attack asks the model fewer than `FEWEST_LOOKS` times; it is tried on one image to find out.
+    """Whether the attack asks the model about fewer than `FEWEST_LOOKS` images; it is tried on one to find out.
 
     A model trained on the end of one step can be right there alone, and an attack that ends there does not see it.
+    Asking several times about one image, as `eot` does, is one look. An attack that never asks this model, such as one
+    upon a surrogate, keeps its place, and so does one that is refused here: who runs it says why.
     """
     attack, threat = watch
     batch = next((batch for batch in batches.epoch(0) if len(batch.images)), None)
     if batch is None:
         return False
-    looks = 0
+    looks: list[Tensor] = []
 
-    def look(*_: Any) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == FEWEST_LOOKS:
+    def look(_: Any, inputs: tuple[Any, ...]) -> None:
+        if not any(torch.equal(inputs[0], one) for one in looks):
+            looks.append(inputs[0].detach().clone())
+        if len(looks) == FEWEST_LOOKS:
             raise _EnoughError
 
     first = torch.zeros(1, dtype=torch.int64, device=batch.images.device)
@@ -129,11 +132,11 @@ def hasty(model: nn.Module, task: Task, batches: Batches, watch: Watch, seed: in
         with frozen(model):
             goal = Unstopped(task.goal(model, batch.targets).select(first))
             rendering.worst(attack, batch.images[:1], goal, threat, Noise.of_images(batch.images[:1], seed))
-    except _EnoughError:
+    except (_EnoughError, InputError):
         return False
     finally:
         counting.remove()
-    return True
+    return bool(looks)
 
 
 class _EnoughError(Exception):

@@ -90,3 +90,10 @@ def test_an_attack_of_many_steps_watches_itself() -> None:
     settings = Training(epochs=1, max_steps=1, batch=32)
     events = train("digits()", net(), objective="adversarial(attack=apgd(steps=5))", settings=settings)
     assert not any("is watched by" in event.values["message"] for event in events if event.kind == "note")
+
+
+def test_one_step_asked_of_the_same_image_eight_times_is_one_step() -> None:
+    settings = Training(epochs=1, max_steps=1, batch=32)
+    objective = "adversarial(attack=eot(fgsm(), n=8), threat=linf(0.3))"
+    events = train("digits()", net(), objective=objective, settings=settings)
+    assert any("is watched by" in event.values["message"] for event in events if event.kind == "note")
