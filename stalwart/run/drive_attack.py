@@ -47,7 +47,7 @@ def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] =
     Raises:
         InputError: no such run, one of another kind, or an unknown trust or guard.
     """
-    expect_choice("trust", trust, TRUSTS)
+    expect_choice("stack.trust", trust, TRUSTS)
     model: Any = checkpoint.load(run)
     if isinstance(model, Stixels):
         size = [CAMERA.height, CAMERA.width]
