@@ -47,6 +47,16 @@ class Classifier(nn.Module):
         return logits
 
 
+def refuse_channels(name: str, channels: int) -> None:
+    """Refuse what a network made for colours is not given: grey images are laid in all three channels.
+
+    Raises:
+        InputError: neither 1 nor 3 channels.
+    """
+    if channels not in (1, 3):
+        raise InputError(f"{name} takes images of 1 or 3 channels. Got {channels}.")
+
+
 def refuse_too_small(name: str, model: nn.Module, channels: int, size: tuple[int, int]) -> None:
     """Try the model on one empty image.
 

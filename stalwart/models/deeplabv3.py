@@ -10,8 +10,8 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from stalwart.core.component import component
 from stalwart.core.contracts import Signature
-from stalwart.core.errors import InputError, SpellingError, nearest
-from stalwart.core.layers import Normalise, refuse_too_small
+from stalwart.core.errors import InputError
+from stalwart.core.layers import Normalise, refuse_channels, refuse_too_small
 
 
 @component
@@ -34,8 +34,7 @@ class deeplabv3:
     def __post_init__(self) -> None:
         from stalwart.models.timm import timm  # seconds to import, so only where it is asked for
 
-        if not timm.knows(self.backbone):
-            raise SpellingError(f"timm has no model {self.backbone!r}. {nearest(self.backbone, timm.known())}")
+        timm.expect(self.backbone)
 
     def build(self, signature: Signature) -> nn.Module:
         """
@@ -45,8 +44,7 @@ class deeplabv3:
         """
         if signature.task != "semantic":
             raise InputError(f"deeplabv3 serves semantic. Got the task {signature.task}.")
-        if signature.channels not in (1, 3):
-            raise InputError(f"{self.backbone} takes images of 1 or 3 channels. Got {signature.channels}.")
+        refuse_channels(self.backbone, signature.channels)
         model = _Map(self, signature)
         refuse_too_small(f"deeplabv3({self.backbone!r})", model, signature.channels, signature.size)
         return model

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Signature
-from stalwart.core.errors import InputError, SpellingError, nearest
-from stalwart.core.layers import Normalise, refuse_too_small
+from stalwart.core.errors import InputError, SpellingError
+from stalwart.core.layers import Normalise, refuse_channels, refuse_too_small
 from stalwart.models._dense_heads import Conv, head_of
 
 Head = Literal["semantic", "detection", "instance"]
@@ -65,8 +65,7 @@ class dense:
         if self.backbone:
             from stalwart.models.timm import timm  # seconds to import, so only where it is asked for
 
-            if not timm.knows(self.backbone):
-                raise SpellingError(f"timm has no model {self.backbone!r}. {nearest(self.backbone, timm.known())}")
+            timm.expect(self.backbone)
         if self.backbone and (self.width, self.depth) != (dense.width, dense.depth):
             raise SpellingError("dense: width and depth are of our own encoder. Got one of them beside a backbone.")
         if self.pretrained and not self.backbone:
@@ -86,8 +85,8 @@ class dense:
         heads = self.heads or needed
         if not set(needed) <= set(heads):
             raise InputError(f"dense(heads=...): {signature.task} needs {' and '.join(needed)}. Got {heads!r}.")
-        if self.backbone and signature.channels not in (1, 3):
-            raise InputError(f"{self.backbone} takes images of 1 or 3 channels. Got {signature.channels}.")
+        if self.backbone:
+            refuse_channels(self.backbone, signature.channels)
         model = _Dense(self, signature, heads)
         if self.backbone:
             refuse_too_small(f"dense(backbone={self.backbone!r})", model, signature.channels, signature.size)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stalwart.core.component import component
 from stalwart.core.contracts import Signature
 from stalwart.core.errors import InputError, SpellingError, nearest
-from stalwart.core.layers import Classifier, refuse_too_small
+from stalwart.core.layers import Classifier, refuse_channels, refuse_too_small
 
 
 @component
@@ -36,8 +36,7 @@ class timm:
     deviation they were trained with. Otherwise nothing is fetched, and both come from the training images."""
 
     def __post_init__(self) -> None:
-        if not self.knows(self.name):
-            raise SpellingError(f"timm has no model {self.name!r}. {nearest(self.name, self.known())}")
+        self.expect(self.name)
 
     @classmethod
     def known(cls) -> list[str]:
@@ -49,13 +48,21 @@ class timm:
         # A tag is looked up too: timm itself takes any, and only fails when it looks for the weights.
         return image_models.is_model(name) and ("." not in name or name in image_models.list_pretrained())
 
+    @classmethod
+    def expect(cls, name: str) -> None:
+        """
+        Raises:
+            SpellingError: timm has no such model; the nearest are named.
+        """
+        if not cls.knows(name):
+            raise SpellingError(f"timm has no model {name!r}. {nearest(name, cls.known())}")
+
     def build(self, signature: Signature) -> nn.Module:
         """
         Raises:
             InputError: images of this size do not come through the layers; or the pretrained weights are not at hand.
         """
-        if signature.channels not in (1, 3):
-            raise InputError(f"{self.name} takes images of 1 or 3 channels. Got {signature.channels}.")
+        refuse_channels(self.name, signature.channels)
         about: Any = image_models.get_pretrained_cfg(self.name)
         size = signature.size if about is not None and about.fixed_input_size else None
         try:

@@ -12,7 +12,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from stalwart.core.component import component
 from stalwart.core.contracts import Signature
 from stalwart.core.errors import InputError, SpellingError, nearest
-from stalwart.core.layers import Classifier, refuse_too_small
+from stalwart.core.layers import Classifier, refuse_channels, refuse_too_small
 from stalwart.feed.weights import fetch_weights
 
 SMALL_BELOW = 64
@@ -74,8 +74,7 @@ class torchvision:
         Raises:
             InputError: images of this size do not come through the layers; or the pretrained weights are not at hand.
         """
-        if signature.channels not in (1, 3):
-            raise InputError(f"{self.name} takes images of 1 or 3 channels. Got {signature.channels}.")
+        refuse_channels(self.name, signature.channels)
         try:
             net = vision.models.get_model(
                 self.name, weights=None, num_classes=signature.classes, **self._more(signature)

@@ -12,7 +12,7 @@ from torchvision.models.detection.ssd import SSD
 from stalwart.core.component import component
 from stalwart.core.contracts import Signature
 from stalwart.core.errors import InputError, SpellingError, nearest
-from stalwart.core.layers import Normalise, refuse_too_small
+from stalwart.core.layers import Normalise, refuse_channels, refuse_too_small
 from stalwart.feed.weights import fetch_weights
 from stalwart.models._torchvision_detectors import OneStage, TwoStage
 
@@ -62,8 +62,7 @@ class torchvision_dense:
         serves = self._serves()
         if signature.task not in serves:
             raise InputError(f"{self.name} serves {' and '.join(serves)}. Got the task {signature.task}.")
-        if signature.channels not in (1, 3):
-            raise InputError(f"{self.name} takes images of 1 or 3 channels. Got {signature.channels}.")
+        refuse_channels(self.name, signature.channels)
         model = _Map(self._net(signature.classes)) if "semantic" in serves else self._detector(signature)
         refuse_too_small(self.name, model, signature.channels, signature.size)
         if self.pretrained:
