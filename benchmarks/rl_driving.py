@@ -69,22 +69,21 @@ def main() -> None:
     student: Any = learner.begin(Spaces.of(worlds), asked.worlds, 0, torch.device("cpu"))
     chunk = learner.horizon * asked.worlds
     list(student.chapter(worlds, 2 * chunk, 0, 0.0, 0.0))  # kernels and caches warm
-    learned, alone, peak = 0.0, [], []
-    wall = time.perf_counter()
+    learned, alone, peak, wall = 0.0, [], [], 0.0
     for number in range(4):
-        begun = time.process_time()
+        begun, began = time.process_time(), time.perf_counter()
         list(student.chapter(worlds, asked.rollouts * chunk // 4, number + 1, 0.0, 0.0))
         learned += time.process_time() - begun
+        wall += time.perf_counter() - began
         alone.append(worlds_alone(worlds, 20))
         peak.append(core_flops(learner.batch, learner.widths[0]))
-    wall = time.perf_counter() - wall
     steps = max(1, round(asked.rollouts / 4)) * 4 * chunk
     (acted, learnt), (valued, learnt_values) = flops(student.policy), flops(student.critic)
     body = acted if learner.shared else 0  # gone through again for the values
     needed = body + acted + valued + learner.epochs * (learnt + learnt_values)
     rate, fastest = steps / learned, float(np.median(peak))
     print(f"{asked.algo}\n{asked.env}, {asked.worlds} drivers, {asked.threads} threads, {steps:,} steps")
-    print(f"trained agent-steps per CPU second: {rate:,.0f}")
+    print(f"trained agent-steps per CPU second: {rate:,.0f}, per second by the clock: {steps / wall:,.0f}")
     print(f"worlds alone: {np.median(alone):,.0f} driver-steps a CPU second, {rate / np.median(alone):.0%} of the time")
     print(f"networks: {needed / 1e3:,.0f} kFLOP a step; products run at {fastest / 1e9:,.1f} GFLOP per CPU second")
     print(f"so that at least {needed / fastest * rate:.0%} of the time is theirs")
