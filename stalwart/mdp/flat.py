@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,14 @@ class Flat:
             part.data = self.weights[at : at + size].view_as(part)
             part.grad = self.gradient[at : at + size].view_as(part)
             at += size
+
+    def beside(self) -> tuple[Tensor, Mapping[Tensor, Tensor]]:
+        """Another vector for slopes, zeros, and its views for each of the weights: for a second thread."""
+        other = torch.zeros_like(self.gradient)
+        sizes = [part.numel() for part in self.parts]
+        views = [view.view_as(part) for view, part in zip(torch.split(other, sizes), self.parts, strict=True)]
+        of: dict[Tensor, Tensor] = dict(zip(self.parts, views, strict=True))
+        return other, of
 
     def step(self, loss: Tensor, clip: float = math.inf) -> None:
         """One step of Adam down `loss`: Kingma and Ba, "Adam" (ICLR 2015), algorithm 1.

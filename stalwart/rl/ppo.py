@@ -1,8 +1,7 @@
 """Proximal policy optimisation: Schulman et al., "Proximal policy optimization algorithms" (2017).
 
-With r = π(a|s) / π_old(a|s) the policy climbs E[min(r A, clip(r, 1 − ε, 1 + ε) A)] (equation 7), the values descend
-½ (V − R)², and an entropy bonus keeps the policy from settling early (equation 9). Advantages are GAE's
-(`mdp/returns.py`). What else makes it work is in Huang et al., "The 37 implementation details of PPO" (ICLR blog 2022).
+What is descended stands in `mdp/surrogate.py`. Advantages are GAE's (`mdp/returns.py`). What else makes it work is in
+Huang et al., "The 37 implementation details of PPO" (ICLR blog 2022).
 With κ above 0 it is SA-PPO (Zhang et al., NeurIPS 2020), `mdp/smooth.py`.
 """
 
@@ -23,13 +22,15 @@ from stalwart.core.contracts import Event, Signature
 from stalwart.core.errors import InputError
 from stalwart.core.rng import generator, seed_of
 from stalwart.mdp.flat import Flat, mean_loss
-from stalwart.mdp.layers import Pair, plain
+from stalwart.mdp.layers import plain
+from stalwart.mdp.pair import Pair, single, threads_for
 from stalwart.mdp.policies import Policy, gumbel
 from stalwart.mdp.quick import MOST, heads_of
 from stalwart.mdp.returns import Floats, Scaling, advantages
 from stalwart.mdp.rollout import Collector, Draw, Rollout
 from stalwart.mdp.smooth import roughness
 from stalwart.mdp.spaces import Spaces
+from stalwart.mdp.surrogate import Found, Weighing, clipped, log_density, surrogate
 from stalwart.store import checkpoint
 
 _ENOUGH = 8192
@@ -93,23 +94,6 @@ class ppo:
         return _Student(self, spaces, worlds, seed, device)
 
 
-def clipped(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """−min(r A, clip(r) A), the mean over samples (equation 7)."""
-    ratio = log_ratio.exp()
-    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
-
-
-def log_density(policy: Policy, out: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-    """log π(raw) for each sample and the mean entropy, from the head's numbers."""
-    if policy.kind == "logits":
-        logs = out.log_softmax(-1)
-        return logs.gather(-1, raw[..., None])[..., 0], -(logs.exp() * logs).sum(-1).mean()
-    assert policy.log_std is not None
-    scaled = (raw - out) * (-policy.log_std).exp()
-    constant = 0.5 * math.log(2 * math.pi)
-    return (-0.5 * scaled**2 - policy.log_std - constant).sum(-1), (policy.log_std + constant + 0.5).sum()
-
-
 class _Student:
     def __init__(self, how: ppo, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> None:
         self.how, self.spaces, self.device = how, spaces, device
@@ -146,8 +130,11 @@ class _Student:
             raise InputError(f"ppo: kappa must be 0 where there is a memory. Got {how.kappa!r}.")
         self.pair: Pair | None = None
         """Policy and values with slopes by hand, where they are layers alone and nothing else wants their slopes."""
+        self.threads = 1
         if plain(self.policy) and not how.kappa:
-            self.pair = Pair(self.policy, self.critic, how.shared, max(how.batch, worlds))
+            self.threads = threads_for(how.batch, device)
+            rows = max(how.batch, worlds)
+            self.pair = Pair(self.policy, self.critic, how.shared, rows, self.flat, self.threads)
         self.ready: Tensor | None = None
         """(T + 1, N, inputs) what was seen, prepared, where acting has prepared it."""
         if self.pair is not None and worlds > MOST and self.policy.norm is not None:
@@ -174,9 +161,10 @@ class _Student:
         for number in range(rounds):
             share = self.share = begun + (ended - begun) * number / rounds
             self.flat.lr = how.lr * (1 - share) if how.anneal else how.lr
-            with torch.inference_mode():
-                collector.collect(self._drawing(rng, worlds.num_envs, shape))
-            figures = self._learn(rng)
+            with single(self.threads):
+                with torch.inference_mode():
+                    collector.collect(self._drawing(rng, worlds.num_envs, shape))
+                figures = self._learn(rng)
             figures |= collector.tally.figures()
             yield Event("progress", {"done": (number + 1) * how.horizon * worlds.num_envs, **figures})
 
@@ -255,11 +243,12 @@ class _Student:
         chosen = valid.nonzero()[:, 0]
         losses: list[Tensor] = []
         if self.pair is not None:
-            for _ in range(self.how.epochs):
-                order = chosen[torch.randperm(len(chosen), generator=rng).to(chosen.device)]
-                for index in torch.split(order, self.how.batch):
-                    if len(index) > 1:  # no deviation of one
-                        losses.append(self._step(self.pair, prepared, index, raw, old, gains, targets))
+            with torch.inference_mode():
+                for _ in range(self.how.epochs):
+                    order = chosen[torch.randperm(len(chosen), generator=rng).to(chosen.device)]
+                    for index in torch.split(order, self.how.batch):
+                        if len(index) > 1:  # no deviation of one
+                            losses.append(self._step(self.pair, prepared, index, raw, old, gains, targets))
             return self._figures(losses)
         for _ in range(self.how.epochs):
             order = chosen[torch.randperm(len(chosen), generator=rng).to(chosen.device)]
@@ -311,16 +300,22 @@ class _Student:
 
     def _step(self, pair: Pair, prepared: Tensor, index: Tensor, raw: Tensor, *columns: Tensor) -> Tensor:
         """One gradient of the steps of an index, its slopes by hand."""
-        old, gain, target = (column[index] for column in columns)
+        old, gain, target = columns
+        how, count = self._weighing(), len(index)
+        deviation, mean = torch.std_mean(gain[index])
 
-        def loss_of(out: Tensor, value: Tensor) -> Tensor:
-            log, entropy = log_density(self.policy, out, raw[index])
-            return self._loss(log - old, gain, value, target, entropy)
+        def loss_of(out: Tensor, value: Tensor, rows: Tensor) -> Found:
+            gains = (gain[rows] - mean) / (deviation + 1e-8)
+            return surrogate(self.policy, out, value, raw[rows], old[rows], gains, target[rows], how, count)
 
         self.flat.gradient.zero_()
         loss = pair.slopes(prepared, index, loss_of)
         self.flat.descend(self.how.most_gradient)
         return loss
+
+    def _weighing(self) -> Weighing:
+        how = self.how
+        return Weighing(how.clip, how.value, how.entropy, self.rollouts >= how.values_first)
 
     def _descend(
         self, log_ratio: Tensor, gain: Tensor, value: Tensor, target: Tensor, entropy: Tensor,
@@ -334,12 +329,11 @@ class _Student:
 
     def _loss(self, log_ratio: Tensor, gain: Tensor, value: Tensor, target: Tensor, entropy: Tensor) -> Tensor:
         """What is descended (equation 9, its sign turned)."""
-        how = self.how
+        how = self._weighing()
         deviation, mean = torch.std_mean(gain)
-        climbing = clipped(log_ratio, (gain - mean) / (deviation + 1e-8), how.clip)
         loss = how.value * torch.nn.functional.mse_loss(value, target)
-        if self.rollouts >= how.values_first:
-            loss = loss + climbing - how.entropy * entropy
+        if how.climbing:
+            loss = loss + clipped(log_ratio, (gain - mean) / (deviation + 1e-8), how.clip) - how.entropy * entropy
         return loss
 
     def _figures(self, losses: list[Tensor]) -> dict[str, float]:

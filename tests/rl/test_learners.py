@@ -16,8 +16,8 @@ from stalwart.core.contracts import Student
 from stalwart.mdp.evaluation import evaluate
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.spaces import Spaces
+from stalwart.mdp.surrogate import clipped, log_density
 from stalwart.mdp.table import Table
-from stalwart.rl import ppo as ppo_file
 from stalwart.rl import sac as sac_file
 
 CPU = torch.device("cpu")
@@ -81,7 +81,7 @@ def test_q_learning_of_many_worlds_is_that_of_one_where_they_do_not_meet() -> No
 def test_ppos_loss_by_hand_and_its_gradient() -> None:
     log_ratio = torch.tensor([0.0, math.log(1.5), math.log(0.5), math.log(1.5), math.log(0.5)], requires_grad=True)
     gain = torch.tensor([1.0, 1.0, 1.0, -2.0, -2.0])
-    loss = ppo_file.clipped(log_ratio, gain, 0.2)
+    loss = clipped(log_ratio, gain, 0.2)
     # min(r A, clip(r) A): 1, 1.2 (clipped), 0.5, −3, −1.6 (clipped)
     assert float(loss.detach()) == pytest.approx(-(1 + 1.2 + 0.5 - 3 - 1.6) / 5)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -102,7 +102,7 @@ def test_log_densities_are_torchs(kind: Any) -> None:
         policy.log_std.data[:] = torch.tensor([-0.3, 0.1, 0.4])
         raw, normal = torch.randn(5, 3), torch.distributions.Normal(out, policy.log_std.exp())
         wanted, entropy = normal.log_prob(raw).sum(-1), normal.entropy().sum(-1).mean()
-    log, spread = ppo_file.log_density(policy, out, raw)
+    log, spread = log_density(policy, out, raw)
     torch.testing.assert_close(log, wanted)
     torch.testing.assert_close(spread, entropy)
 

@@ -19,7 +19,6 @@ from stalwart.core.statistics import student
 from stalwart.drive.env import DriveVectorEnv
 from stalwart.mdp.evaluation import evaluate
 from stalwart.mdp.flat import Flat
-from stalwart.mdp.layers import Pair
 from stalwart.mdp.open import open_worlds
 from stalwart.mdp.policies import Normaliser, Policy
 from stalwart.mdp.quick import heads_of
@@ -260,37 +259,6 @@ def test_what_cannot_be_opened_is_said_in_one_line() -> None:
         Spaces.of(same)
     with pytest.raises(InputError, match="discrete actions"):
         catalog.make("dqn()", "rl").begin(Spaces(3, False, 0, (-1.0,), (1.0,), 1), 1, 0, torch.device("cpu"))
-
-
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("widths", [(8,), (8, 6)])
-def test_slopes_by_hand_are_those_of_autograd(activation: str, shared: bool, widths: tuple[int, ...]) -> None:
-    torch.manual_seed(3)
-    policy = Policy(5, 2, "gaussian", widths, activation=activation)
-    critic = Policy(widths[-1], 1, "values", ()) if shared else Policy(5, 1, "values", widths, activation=activation)
-    flat = Flat([*policy.parameters(), *critic.parameters()], 0.1)
-    seen, index = torch.randn(30, 5), torch.randperm(30)[:17]
-
-    def loss_of(out: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        assert policy.log_std is not None
-        return (out.sin() * value[:, None]).sum() + (out * policy.log_std.exp()).pow(2).mean()
-
-    features = policy.body(seen[index])
-    value = critic.outputs_of(features if shared else seen[index])[0][:, 0]
-    loss = loss_of(policy.head(features), value)
-    loss.backward()  # type: ignore[no-untyped-call]
-    wanted = flat.gradient.clone()
-    assert wanted.abs().max() > 0.1
-    flat.gradient.zero_()
-    pair = Pair(policy, critic, shared, 20)
-    found = pair.slopes(seen, index, loss_of)
-    torch.testing.assert_close(found, loss.detach())
-    torch.testing.assert_close(flat.gradient, wanted)
-    with torch.no_grad():  # more rows than fit at once
-        every = critic.outputs_of(policy.body(seen) if shared else seen)[0][:, 0]
-        torch.testing.assert_close(pair.values(seen), every)
-        torch.testing.assert_close(pair.act(seen[:4]), policy(seen[:4]))
 
 
 def test_drivers_of_one_world_begin_anew_each_by_itself() -> None:
