@@ -200,6 +200,10 @@ def attack(
     sure: Annotated[
         float, typer.Option("--sure", help="Only where the best action is preferred to the worst by more than this.")
     ] = 0.0,
+    worth: Annotated[
+        int,
+        typer.Option("--worth", min=0, help="Steps to learn what its actions are worth, for attacks that know it."),
+    ] = 0,
     seed: Seed = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -210,6 +214,6 @@ def attack(
     chosen = attacks or ([] if adversary else ["pgd(steps=10)"])
     events = deceive(
         run, chosen, threats or ["linf(0.1)"], adversary=adversary, env=env, checkpoint=checkpoint, episodes=episodes,
-        sure=sure, seed=seed or 0,
+        sure=sure, worth=worth, seed=seed or 0,
     )  # fmt: skip
     play(iter(events), as_json=as_json, quiet=quiet)

@@ -40,7 +40,8 @@ def open_single(name: str, *, render: bool = False) -> gymnasium.Env[Any, Any]:
             return arcade.play(name, picture)
         endless = gymnasium.spec(name).max_episode_steps is None
         limit = ENDLESS if endless else None
-        return gymnasium.make(name, max_episode_steps=limit, render_mode=picture, disable_env_checker=True)
+        drawn = {"render_mode": picture} if render else {}  # not every environment's constructor takes it
+        return gymnasium.make(name, max_episode_steps=limit, disable_env_checker=True, **drawn)
     except gymnasium.error.DependencyNotInstalled as error:
         raise InputError(f"{name}: {' '.join(str(error).split())}") from None
     except (ImportError, gymnasium.error.UnregisteredEnv) as error:

@@ -15,6 +15,7 @@ from stalwart.core.errors import InputError
 from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
 from stalwart.mdp.policies import Policy
+from stalwart.mdp.sarsa import Worth, as_taken
 from stalwart.run._judge import Ledger, judge_clean, search
 
 REACH = 10.0
@@ -80,10 +81,14 @@ class Climbed:
 
     Args:
         threat: `linf`, `l2` or `l1`; ε in the units of prepared observations.
+        worth: what actions are worth where the policy truly is; then the goal is the action that is worth least.
     """
 
-    def __init__(self, policy: Policy, solver: Attack, threat: Threat, seed: int) -> None:
+    def __init__(
+        self, policy: Policy, solver: Attack, threat: Threat, seed: int, worth: Worth | None = None
+    ) -> None:  # fmt: skip
         self.policy, self.solver, self.threat, self.seed = policy, solver, scaled(threat), seed
+        self.worth = worth
         self.forwards = self.backwards = self.flat = self.broken = 0
         self.climbed = False
 
@@ -92,7 +97,9 @@ class Climbed:
         with torch.enable_grad():
             with torch.no_grad():
                 own = self.policy.outputs_of(seen, memory)[0]
-            goal = _Other(self.policy, own, memory)
+            goal: _Other | _Worse = (
+                _Other(self.policy, own, memory) if self.worth is None else _Worse(self.policy, self.worth, seen)
+            )
             ledger = Ledger(images, goal, self.threat, None)
             judge_clean(ledger, self.solver)
             search(ledger, self.solver, self.seed)
@@ -179,3 +186,23 @@ class _Other:
         away = (there - here).square().sum(-1)
         never = torch.zeros(len(out), dtype=torch.bool, device=out.device)
         return Verdict(away, never, harm=away.detach())
+
+
+class _Worse:
+    """To have the policy do what is worth least in the states (N, inputs) that it is truly in."""
+
+    def __init__(self, policy: nn.Module, worth: Worth, seen: Tensor) -> None:
+        self.model, self.worth, self.seen = policy, worth, seen
+
+    def on(self, model: nn.Module) -> _Worse:
+        return _Worse(model, self.worth, self.seen)
+
+    def select(self, index: Tensor) -> _Worse:
+        return _Worse(self.model, self.worth, self.seen[index])
+
+    def __call__(self, images: Tensor) -> Verdict:
+        policy: Any = self.model
+        out = policy.outputs_of((images[:, 0, 0] - 0.5) * (2 * REACH))[0].float()
+        loss = -self.worth(self.seen, as_taken(policy, policy.mean_action(out)))
+        never = torch.zeros(len(out), dtype=torch.bool, device=out.device)
+        return Verdict(loss, never, harm=loss.detach())

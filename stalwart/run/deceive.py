@@ -18,6 +18,7 @@ from stalwart.drive.scores.safety import poisson_interval
 from stalwart.mdp.evaluation import Episodes, evaluate
 from stalwart.mdp.open import is_id, open_worlds
 from stalwart.mdp.policies import Policy
+from stalwart.mdp.sarsa import Sarsa, Worth, worth_of
 from stalwart.run._deceived import Change, Climbed, Deceived, Learned, Shaken, scaled
 from stalwart.run._judge import doubts, works_together
 from stalwart.run.play import load_policy
@@ -25,6 +26,10 @@ from stalwart.store.folder import RunFolder
 
 RARE = ("collision", "at_fault", "off_road", "ran_red")
 """What driving worlds tell of themselves that is counted per kilometre."""
+_GRADIENTS = 1500
+"""By which they learn it, at most."""
+_KNOWING = {"critic": 0.0, "sarsa": 1.0}
+"""Attackers who have learned what actions are worth, and the weight λ of how smooth that is."""
 
 
 def deceive(
@@ -37,6 +42,7 @@ def deceive(
     checkpoint: str = "best",
     episodes: int = 20,
     sure: float = 0.0,
+    worth: int = 0,
     seed: int = 0,
 ) -> Iterator[Event]:
     """Play a run's policy untouched, under changes of full size in random directions, and under each attack; all on
@@ -50,6 +56,8 @@ def deceive(
         env: where to play; '' for where the policy was trained.
         episodes: of each. Results carry 95 % intervals (Student's t over episodes).
         sure: change only where the policy prefers its best action to its worst by more than this.
+        worth: steps from which it is learned what the policy's actions are worth; 0: not at all. With it each attack
+            plays twice more, towards the action that is worth least: by SARSA ('critic') and robust SARSA ('sarsa').
 
     Yields:
         start, progress, note, warning, saved, and a result for each threat and attack: `clean`, `noise`, `attacked`,
@@ -65,6 +73,8 @@ def deceive(
         raise InputError("an attack on a policy needs a threat, and an attack or an adversary. Got none.")
     if episodes < 2:
         raise InputError(f"episodes must be at least 2, for an interval. Got {episodes}.")
+    if worth < 0:
+        raise InputError(f"worth must be at least 0 steps. Got {worth}.")
     if not 0 <= sure < 1:
         raise InputError(f"sure must lie in [0, 1). Got {sure!r}.")
     for threat in sets:
@@ -78,23 +88,32 @@ def deceive(
     if rival is not None and rival.inputs != policy.inputs:
         raise InputError(f"{adversary} changes {rival.inputs} numbers. Got a policy that sees {policy.inputs}.")
     Deceived(policy, lambda seen, _: seen, sure)  # refuses what it cannot serve before anything is played
-    worth = _Play(where, policy, episodes, seed)
-    plays = 1 + len(sets) * (1 + len(solvers)) + sum(rival is not None and _linf(threat) for threat in sets)
+    stage = _Play(where, policy, episodes, seed)
+    knowing = {name: _known(policy, where, worth, smooth, seed) for name, smooth in _KNOWING.items()} if worth else {}
+    plays = (
+        1
+        + len(sets) * (1 + len(solvers) * (1 + len(knowing)))
+        + sum(rival is not None and _linf(threat) for threat in sets)
+    )
     yield Event("start", {"what": "deceive", "env": where, "total": plays * episodes, "unit": "episodes"})
-    clean = yield from worth.play(policy, 0, plays)
+    clean = yield from stage.play(policy, 0, plays)
     number = 1
     for threat in sets:
-        noise = yield from worth.play(Deceived(policy, Shaken(threat, seed), sure), number, plays)
+        noise = yield from stage.play(Deceived(policy, Shaken(threat, seed), sure), number, plays)
         number += 1
         changes: list[tuple[str, Change]] = [
             (spell(solver), Climbed(policy, solver, threat, seed)) for solver in solvers
         ]
+        changes += [
+            (f"{name}({spell(solver)})", Climbed(policy, solver, threat, seed, known))
+            for name, known in knowing.items() for solver in solvers
+        ]  # fmt: skip
         if rival is not None and _linf(threat):
             changes.append((f"learned({str(adversary)!r})", Learned(rival, threat.epsilon)))
         for name, change in changes:
             deceived = Deceived(policy, change, sure)
             begun = time.perf_counter()
-            attacked = yield from worth.play(deceived, number, plays)
+            attacked = yield from stage.play(deceived, number, plays)
             number += 1
             result = {
                 "kind": "deceive", "env": where, "attack": name, "threat": spell(threat), "sure": sure, "seed": seed,
@@ -108,6 +127,16 @@ def deceive(
             kept = folder.write_result(f"deceive {name} {spell(threat)} {sure or ''}", result)
             yield Event("saved", {"path": str(kept)})
             yield Event("result", result)
+
+
+def _known(policy: Policy, env: str, steps: int, smooth: float, seed: int) -> Worth:
+    """In worlds of its own, which no play has."""
+    worlds = open_worlds(env, 4 if is_id(env) else 64)
+    how = Sarsa(steps, min(_GRADIENTS, max(1, steps // 10)), smooth)
+    try:
+        return worth_of(policy, worlds, how, seed_of(seed, "worth"))
+    finally:
+        worlds.close()
 
 
 def said(result: Mapping[str, Any]) -> str:

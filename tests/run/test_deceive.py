@@ -158,6 +158,8 @@ def test_a_learned_adversary_plays_in_a_world_of_its_own(run: Path, tmp_path: Pa
         ({"threats": ["l0(3)"]}, "attacked under linf, l2, l1. Got l0"),
         ({"threats": ["linf(99)"]}, "at most 20 here. Got 99"),
         ({"episodes": 1}, "at least 2, for an interval. Got 1"),
+        ({"worth": -1}, "worth must be at least 0 steps. Got -1"),
+        ({"worth": 100}, "learned for vector actions"),
         ({"sure": 1.0}, r"sure must lie in \[0, 1\)"),
         ({"attacks": ["universal()"]}, "one change for all images"),
         ({"checkpoint": "lst"}, "lst"),
