@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -26,14 +26,17 @@ class universal:
     keeps images that are fooled already from taking all the steps. Under `patch` it is the adversarial patch of Brown
     et al. (2017): one patch for all images, and each step draws its place, turn, size and brightness anew.
 
+    What any patch costs, whatever is on it, is what `steps=0` tells: one grey patch for all or, with `start="random"`,
+    one of noise, laid as the one that is sought would be. Take it for a control.
+
     By its nature a sample's result depends on the others, though not on their order or on the runner's batches. The
     figure says how many of the very images that it was sought on one change brings down.
     """
 
     together: ClassVar[bool] = True
 
-    steps: Annotated[int, at_least(1)] = 300
-    """Gradient steps, each on one small batch."""
+    steps: Annotated[int, at_least(0)] = 300
+    """Gradient steps, each on one small batch; 0: what it begins with."""
     batch: Annotated[int, at_least(1)] = 64
     """Images of each step."""
     step: Annotated[float, above(0)] = 0.1
@@ -42,15 +45,19 @@ class universal:
     """What each step keeps of the direction before it (Dong et al., CVPR 2018)."""
     cap: Annotated[float, above(0)] = 9.0
     """Loss from which on an image has no say; the paper's 9 for cross-entropy."""
+    start: Literal["plain", "random"] = "plain"
+    """What the first step begins with: no change (a grey patch), or anywhere within the threat, the same for all."""
 
     def __call__(self, clean: Tensor, goal: Goal, threat: Threat, noise: Noise) -> Tensor:
         p = exponent(threat, "universal", (2.0, math.inf))
         # Where every image is allowed, a change that is cut at black and white would leave the clean image's shades in
         # it, so there the image itself is the same for all: a patch.
         whole = p == math.inf and threat.epsilon >= 1
-        shared = torch.full_like(clean[:1], 0.5) if whole else torch.zeros_like(clean[:1])
-        drift = torch.zeros_like(shared)
         look_at, own = quiet(goal), noise.fork("universal")
+        shared = torch.full_like(clean[:1], 0.5) if whole else torch.zeros_like(clean[:1])
+        if self.start == "random":
+            shared = self._anywhere(shared, own, threat.epsilon, p, whole)
+        drift = torch.zeros_like(shared)
         order, passed = torch.empty(0, dtype=torch.int64, device=clean.device), 0
         for step in range(self.steps):
             if not len(order):
@@ -65,6 +72,13 @@ class universal:
             shared = shared + length * balls.steepest(drift, p)
             shared = shared.clamp(0, 1) if whole else balls.project(shared, threat.epsilon, p)
         return shared.expand_as(clean).clone() if whole else threat.project(clean + shared, clean)
+
+    def _anywhere(self, shared: Tensor, own: Noise, epsilon: float, p: float, whole: bool) -> Tensor:
+        """(1, C, H, W) by the image whose number is the least, so that their order plays no part."""
+        first = own.fork("first")
+        one = first.select(first.uniform().argmin()[None])
+        drawn = one.fork("start").uniform(tuple(shared.shape[1:])).to(shared.dtype)
+        return drawn if whole else balls.project(epsilon * (2 * drawn - 1), epsilon, p)
 
     def _slope(self, images: Tensor, goal: Goal) -> Tensor:
         """(1, C, H, W) the slope of the capped losses' sum with respect to what all images share."""

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stalwart.cli.figures import number, seconds, share
+from stalwart.pages.numbers import spoken
 
 
 def predictions(rows: list[Mapping[str, Any]]) -> Table:
@@ -57,11 +58,14 @@ def audit(values: Mapping[str, Any], whole: bool) -> Table:
     verdict, checks = str(values.get("verdict", "")), list(values.get("checks") or [])
     passed = sum(check["outcome"] == "passed" for check in checks)
     of = f"{values['run']}, " if "run" in values else ""
+    figure = f"{share(values['robust_accuracy'])}, with all reruns {share(values['lowest'], values.get('interval'))}"
+    if values.get("score"):
+        own = f"{spoken(values['score'])} {share(values['robust_score'])}, with all reruns "
+        figure = f"{own}{share(values['lowest_score'])}; images within the task's bound {figure}"
     title = Text.assemble(
         ("Audit: ", "bold"),
         (verdict, _STYLES.get(verdict, "bold")),
-        f"  {of}{values.get('attack')} under {values.get('threat')}: {share(values['robust_accuracy'])}, with all "
-        f"reruns {share(values['lowest'], values.get('interval'))}; {values.get('n')} images, {passed} of "
+        f"  {of}{values.get('attack')} under {values.get('threat')}: {figure}; {values.get('n')} images, {passed} of "
         f"{len(checks)} checks passed",
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", show_header=False)

@@ -128,6 +128,12 @@ class ObjectGoal(ABC):
         wanted = None if self.wanted is None else self.wanted[index]
         return type(self)(self.model, self.targets[index], self.kind, self.threshold, self.floor, wanted)
 
+    def possible(self) -> Tensor:
+        """(B,) bool: the images in which the goal can be reached at all; most need objects."""
+        there = self.targets.there if self.wanted is None else self.wanted.there
+        anyway = self.wanted is None and self.kind in ("untargeted", "fabricate")
+        return there.any(1) | anyway
+
     @abstractmethod
     def __call__(self, images: Tensor) -> Verdict: ...
 

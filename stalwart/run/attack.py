@@ -289,8 +289,8 @@ class _Job:
     precision: str
     compile: bool
     shelves: list[Shelf] = field(default_factory=list)
-    lowest: dict[str, tuple[float, Attack, Threat | Rendered]] = field(default_factory=dict)
-    """For each threat the lowest figure, and the pair it came from."""
+    lowest: dict[str, tuple[tuple[bool, float], Attack, Threat | Rendered]] = field(default_factory=dict)
+    """For each threat the lowest figure, one of the task's own metric before any other, and the pair it came from."""
 
     def plain(self, pairs: Sequence[Pair]) -> Iterator[Event]:
         yield from self._start(self.batches.count * len(pairs))
@@ -316,8 +316,9 @@ class _Job:
             name = f"attack {result['attack']} {result['threat']} {self.goal}"
             name += f" toward {result['toward']}" if "toward" in result else ""
             yield from self._keep(name, result, {**sweep.pictures(), **sweep.outcomes()})
-            if result["robust_accuracy"] < self.lowest.get(result["threat"], (2.0,))[0]:
-                self.lowest[result["threat"]] = (result["robust_accuracy"], solver, threat)
+            left = ("robust_score" not in result, result.get("robust_score", result["robust_accuracy"]))
+            if result["threat"] not in self.lowest or left < self.lowest[result["threat"]][0]:
+                self.lowest[result["threat"]] = (left, solver, threat)
 
     def shielded(self, pairs: Sequence[Pair], guard: Shield) -> Iterator[Event]:
         total = 3 * self.batches.count * len(pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from stalwart.core import catalog
-from stalwart.core.contracts import Attack, Event, Rendered, Task, Threat
+from stalwart.core.contracts import Attack, Event, Info, Rendered, Task, Threat
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.spelling import spell
 from stalwart.core.statistics import wilson
+from stalwart.pages.numbers import spoken
 from stalwart.run._audit import reruns, structure
 from stalwart.run._audit.case import Case, Check
+from stalwart.run._audit.spoiled import Spoiled
 from stalwart.run._judge import Ledger, eight_bit, judge_clean, search
 from stalwart.run._subject import open_subject
 
@@ -43,6 +45,14 @@ class Audit:
     """Images passed forwards by all attacks together."""
     backwards: int
     seconds: float
+    score: str = ""
+    """The task's own figure, where images can be spoiled more or less: 'miou', 'ap50'. Then the accuracies above are
+    shares of images within the task's bound. '' where there is none."""
+    clean_score: float | None = None
+    robust_score: float | None = None
+    """That figure by the audited attack, each image at its worst."""
+    lowest_score: float | None = None
+    """By that attack and all reruns within the same threat together."""
 
     @property
     def says(self) -> str:
@@ -55,15 +65,20 @@ class Audit:
         if self.verdict == "trusted":
             return ""
         fired = [check for check in self.checks if check.outcome == self.verdict]
-        reasons = [check.says.rstrip(".") for check in fired if not check.gained]
-        tools = [check for check in fired if check.gained]
+        tools = [check for check in fired if check.gained or check.lowered]
+        reasons = [check.says.rstrip(".") for check in fired if check not in tools]
         if len(tools) == 1:
             reasons.append(tools[0].says.rstrip("."))
         elif tools:
-            best = max(tools, key=lambda check: check.gained)
-            names = ", ".join(check.name for check in tools)
-            reasons.append(f"other tools ({names}) bring down up to {best.gained} more of {self.n}")
+            best, names = max(check.gained for check in tools), ", ".join(check.name for check in tools)
+            done = [f"bring down up to {best} more of {self.n}"] if best else []
+            done += [f"bring {spoken(self.score)} to {self.lowest_score:.1%}"] if self._lower else []
+            reasons.append(f"other tools ({names}) {' and '.join(done)}")
         return "; ".join(reason[0].lower() + reason[1:] for reason in reasons) + "."
+
+    @property
+    def _lower(self) -> bool:
+        return None not in (self.lowest_score, self.robust_score) and self.lowest_score != self.robust_score
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -81,6 +96,7 @@ def audit(
     task: str | Task = "classification()",
     goal: str = "",
     seed: int = 0,
+    classes: Sequence[str] = (),
 ) -> Audit:
     """Attack `model`, then say how far the robust accuracy that comes of it can be trusted.
 
@@ -93,6 +109,8 @@ def audit(
     Args:
         images: (B, C, H, W) float in [0, 1]; a hundred or two are enough, and the cost grows with them.
         labels: the task's targets; class indices (B,) for classification.
+        classes: their names. Of a task whose images can be spoiled more or less (maps, boxes, masks) its own figure is
+            then audited as well as the share of images within its bound.
 
     Returns:
         `verdict` 'broken' where a fault makes the figure say nothing of robustness, 'doubtful' where another tool did
@@ -101,7 +119,8 @@ def audit(
     Raises:
         InputError: no images, an unknown spelling.
     """
-    steps = _steps(model, images, labels, attack, threat, task, goal, seed)
+    info = Info("", tuple(classes), "unknown", "") if classes else None
+    steps = _steps(model, images, labels, attack, threat, task, goal, seed, info)
     while True:
         try:
             next(steps)
@@ -119,6 +138,7 @@ def _steps(
     task: str | Task,
     goal: str,
     seed: int,
+    info: Info | None,
 ) -> Generator[Check, None, Audit]:
     """The audit, check by check."""
     solver: Attack = catalog.make(attack, "attacks")
@@ -134,10 +154,15 @@ def _steps(
     checks: list[Check] = []
     with frozen(model):
         ledger = Ledger(pixels, adapter.goal(model, targets, goal), around, bits)
-        wrong = judge_clean(ledger)
+        wrong = judge_clean(ledger, None if info is None else solver)
         search(ledger, solver, seed)
+        spoiled: Spoiled | None = None
+        if info is not None and ledger.graded:
+            spoiled = Spoiled(model, adapter, targets, pixels, info)
+            spoiled.see(ledger, torch.arange(len(pixels), device=pixels.device))
+            spoiled.audited = spoiled.lowest
         case = Case(
-            model, pixels, targets, adapter, around, solver, goal, seed, bits, ledger.reached.clone(),
+            model, pixels, targets, adapter, around, solver, goal, seed, bits, ledger.reached.clone(), spoiled,
             forwards=ledger.forwards, backwards=ledger.backwards,
         )  # fmt: skip
         for check in structure.look(case):
@@ -145,6 +170,8 @@ def _steps(
             yield check
         if 1 - float(wrong.float().mean()) <= 1.5 * _chance(model, pixels):
             says = "The model is hardly better than guessing on clean images, so its robustness has little meaning."
+            if spoiled is not None:
+                says = "Not one image is within the task's bound untouched, so none can be brought beyond it."
             checks.append(Check("clean-accuracy", "doubtful", says))
         for check in reruns.again(case, {check.name for check in checks if check.outcome in ("doubtful", "broken")}):
             checks.append(check)
@@ -163,6 +190,10 @@ def _steps(
         forwards=case.forwards,
         backwards=case.backwards,
         seconds=time.perf_counter() - begun,
+        score="" if spoiled is None else adapter.score,
+        clean_score=None if spoiled is None else spoiled.clean,
+        robust_score=None if spoiled is None else spoiled.audited,
+        lowest_score=None if spoiled is None else spoiled.lowest,
     )
 
 
@@ -198,7 +229,8 @@ def audit_run(
     batches = subject.batches(limit, skip_bad=skip_bad)
     yield Event("start", {"what": "audit", "unit": "checks", "data": subject.data, "split": split})
     batch = next(iter(batches.epoch(0)))
-    steps = _steps(subject.model, batch.images, batch.targets, attack, threat, subject.task, goal, seed)
+    info = subject.examples.info
+    steps = _steps(subject.model, batch.images, batch.targets, attack, threat, subject.task, goal, seed, info)
     done, begun = 0, time.perf_counter()
     while True:
         try:
@@ -210,11 +242,15 @@ def audit_run(
         rate = done / (time.perf_counter() - begun)
         yield Event("progress", {"done": done, "unit": "checks", "rate": rate, check.name: check.outcome})
     if found.verdict != "trusted":
-        yield Event("warning", {"message": f"robust accuracy by {found.attack} under {found.threat} is {found.says}"})
+        what = spoken(found.score) if found.score else "robust accuracy"
+        yield Event("warning", {"message": f"{what} by {found.attack} under {found.threat} is {found.says}"})
     result = summary(found) | {"split": split, "checkpoint": checkpoint, "data": subject.data, "goal": goal}
     name = f"audit {found.attack} {found.threat} {goal}"
     yield Event("saved", {"path": str(subject.folder.write_result(name, result))})
     yield Event("result", result)
+
+
+SCORES = ("score", "clean_score", "robust_score", "lowest_score")
 
 
 def summary(found: Audit) -> dict[str, Any]:
@@ -237,4 +273,5 @@ def summary(found: Audit) -> dict[str, Any]:
         "backwards": found.backwards,
         "seconds": found.seconds,
         "checks": [asdict(check) for check in found.checks],
+        **({key: getattr(found, key) for key in SCORES} if found.score else {}),
     }

@@ -169,6 +169,11 @@ class instance:
 class _Goal(ObjectGoal):
     """Verdicts from one forward pass."""
 
+    def possible(self) -> Tensor:
+        if self.kind != "merge" or self.targets.masks is None or not self.targets.there.shape[1]:
+            return super().possible()
+        return self._neighbours(self.targets.masks.bool(), self.targets.there)[1].any(1)
+
     def __call__(self, images: Tensor) -> Verdict:
         masker, outputs = masker_of(self.model), self.model(images)
         own, there = masks_of(self.targets, images), self.targets.there

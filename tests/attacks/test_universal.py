@@ -99,6 +99,34 @@ def test_under_a_patch_it_is_one_patch_that_works_wherever_it_lies() -> None:
     assert len(places) > 3
 
 
+@pytest.mark.parametrize("start", ["plain", "random"])
+def test_without_steps_a_patch_is_a_control(start: str) -> None:
+    """It lies where the sought one would, all pictures bear the same, and neither order nor the model plays a part."""
+    clean = (torch.rand(12, 3, 16, 12, generator=torch.Generator().manual_seed(2)) * 110).round() / 255
+    labels = torch.zeros(12, dtype=torch.int64)
+    control, threat = f"universal(steps=0, start={start!r})", "patch(0.14)"
+    found = stalwart.attack(Blob(), clean, labels, control, threat).adversarial
+    sought = stalwart.attack(Blob(), clean, labels, "universal(steps=20, batch=12)", threat).adversarial
+    borne = []
+    for before, after, other in zip(clean, found, sought, strict=True):
+        rows, columns = (after != before).any(0).nonzero().unbind(1)
+        box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+        borne.append(after[:, *box])
+        outside = torch.ones(16, 12, dtype=torch.bool)
+        outside[box] = False
+        assert torch.equal(other[:, outside], before[:, outside])
+    assert all(torch.equal(one, borne[0]) for one in borne)
+    assert borne[0].shape == (3, 5, 5)
+    grey_ = (borne[0] - 0.5).abs().max() <= 0.51 / 255
+    assert bool(grey_) == (start == "plain")
+    if start == "random":
+        assert 0.2 < borne[0].std() < 0.4  # uniform in [0, 1] has 0.289
+        again = stalwart.attack(Blob(), clean.flip(0), labels, control, threat, seed=0).adversarial.flip(0)
+        other_seed = stalwart.attack(Blob(), clean, labels, control, threat, seed=1).adversarial
+        assert torch.equal(again, found)
+        assert not torch.equal(other_seed, found)
+
+
 def test_threats_without_a_round_ball_are_refused() -> None:
     model, clean = Linear(), grey(4)
     with pytest.raises(InputError, match="universal needs a threat of norm L2 or L∞"):

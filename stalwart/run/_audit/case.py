@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stalwart.core import catalog
 from stalwart.core.contracts import Attack, Goal, Rendered, Task, Threat
 from stalwart.core.errors import InputError
+from stalwart.run._audit.spoiled import Spoiled
 from stalwart.run._judge import Ledger, search
 
 Outcome = Literal["passed", "doubtful", "broken", "skipped"]
@@ -29,6 +30,9 @@ class Check:
     """The attack that the check ran, as spelled."""
     gained: int = 0
     """Samples that stood in the audited attack and fell in this one."""
+    lowered: float = 0.0
+    """By how much the task's own figure, in [0, 1], is lower for it than for all before it, where images can be spoiled
+    more or less."""
 
 
 @dataclass
@@ -48,6 +52,8 @@ class Case:
     bits: int | None
     reached: Tensor
     """(B,) bool: what the audited attack had brought down."""
+    spoiled: Spoiled | None = None
+    """Each image's worst, where images can be spoiled more or less and the task's metric is known."""
     fallen: Tensor = field(init=False)
     """(B,) bool: what anything has brought down."""
     forwards: int = 0
@@ -60,6 +66,11 @@ class Case:
     @property
     def n(self) -> int:
         return len(self.images)
+
+    @property
+    def well(self) -> str:
+        """What a model does with an image that stands, for sentences that go on with how many."""
+        return "is right on" if self.spoiled is None else "stays within the task's bound on"
 
     def goal(self, kind: str, model: nn.Module | None = None) -> Goal:
         return self.task.goal(model or self.model, self.targets, kind)
@@ -92,26 +103,40 @@ class Case:
     ) -> Tensor:
         """(B,) bool: which of the samples `among` (all that the audited attack left standing) fall to `attack`.
 
+        Where images can be spoiled more or less, and nothing is said of `among`, what fell already is attacked as well,
+        and each image's worst is kept.
+
         Args:
             model: what the attack climbs; the audited model judges.
             keep: count what falls as fallen: the attack stayed within the audited threat and rounding.
         """
         solver: Attack = catalog.make(attack, "attacks")
-        among = ~self.reached if among is None else among
+        spoiled = self.spoiled if keep and among is None else None
+        among = (~self.reached if spoiled is None else torch.ones_like(self.reached)) if among is None else among
         index = among.nonzero().squeeze(1)
         found = torch.zeros(self.n, dtype=torch.bool, device=self.images.device)
         if not len(index):
             return found
         whole = self.goal(self.kind if kind is None else kind).select(index)
-        ledger = Ledger(self.images[index], whole, threat or self.threat, self.bits if bits == -1 else bits)
+        bits = self.bits if bits == -1 else bits
+        ledger = Ledger(self.images[index], whole, threat or self.threat, bits, graded=spoiled is not None)
         if model is not None:
             solver = _Elsewhere(solver, model)
         search(ledger, solver, self.seed if seed is None else seed)
         self.forwards += ledger.forwards
         self.backwards += ledger.backwards
         found[index] = ledger.reached
+        if spoiled is not None:
+            spoiled.see(ledger, index)
+            found &= ~self.reached
         if keep:
             self.fallen |= found
+        return found
+
+    def attainable(self) -> Tensor:
+        """(B,) bool: the samples in which the goal can be reached at all; a goal without `possible` can in each."""
+        way = getattr(self.goal(self.kind), "possible", None)
+        found: Tensor = torch.ones_like(self.reached) if way is None else way()
         return found
 
     def everything(self) -> Threat | None:

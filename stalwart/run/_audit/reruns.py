@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from stalwart.core import catalog
 from stalwart.core.errors import InputError, SpellingError
 from stalwart.core.shielding import shielded
 from stalwart.core.spelling import spell
+from stalwart.pages.numbers import spoken
 from stalwart.run._audit.case import Case, Check, Outcome
 from stalwart.run._audit.structure import logarithm
 from stalwart.run._three import adaptive
@@ -19,6 +21,7 @@ ONE_STEP = "fgsm()"
 USUAL = "pgd(steps=20)"
 LONG = "pgd(steps=100)"
 RIVALS = "swift(steps=30, targets=3)"
+LOSSES = "sea(steps=30)"
 BLACK_BOX = "square(queries=500)"
 DRAWS = 8
 """Forward passes that an attack on a random model averages over."""
@@ -35,7 +38,7 @@ def again(case: Case, faults: set[str]) -> Iterator[Check]:
             yield _guarded(functools.partial(_other_loss, kind=kind), case)
     yield _guarded(_restart, case)
     yield _guarded(_longer, case)
-    yield _guarded(_rivals, case)
+    yield _guarded(_rivals if "margin" in case.kinds() else _ensemble, case)
     if "probabilities" in faults:
         yield _guarded(_as_logits, case)
     if shielded(case.model):
@@ -60,8 +63,25 @@ def outcome(gained: int, n: int) -> Outcome:
     return "doubtful" if gained > max(1, 0.01 * n) else "passed"
 
 
-def _compare(case: Case, name: str, attack: str, what: str, gained: int) -> Check:
-    return Check(name, outcome(gained, case.n), f"{what} brings down {gained} more of {case.n}.", attack, gained)
+def _compare(case: Case, name: str, attack: str, what: str, gained: int, before: float | None = None) -> Check:
+    """
+    Args:
+        before: the task's own figure before this attack; None where nobody measures it.
+    """
+    says, spoiled = f"{what} brings down {gained} more of {case.n}", case.spoiled
+    if spoiled is None or before is None:
+        return Check(name, outcome(gained, case.n), f"{says}.", attack, gained)
+    lowered, figure = before - spoiled.lowest, spoken(case.task.score)
+    says += f" and {figure} to {spoiled.lowest:.1%}." if lowered else f", and {figure} no further than {before:.1%}."
+    fired = lowered > 0 and spoiled.doubtful
+    return Check(name, "doubtful" if fired else outcome(gained, case.n), says, attack, gained, lowered)
+
+
+def _tried(case: Case, name: str, attack: str, what: str, **more: Any) -> Check:
+    """Attack again, and say what that brings down."""
+    before = None if case.spoiled is None else case.spoiled.lowest
+    gained = int(case.rerun(attack, **more).sum())
+    return _compare(case, name, attack, what, gained, before)
 
 
 def _rounding(case: Case) -> Check:
@@ -78,45 +98,48 @@ def _rounding(case: Case) -> Check:
 
 
 def _one_step(case: Case) -> Check:
-    return _compare(case, "one-step", ONE_STEP, "A single step", int(case.rerun(ONE_STEP).sum()))
+    return _tried(case, "one-step", ONE_STEP, "A single step")
 
 
 def _other_loss(case: Case, kind: str) -> Check:
-    gained = int(case.rerun(USUAL, kind).sum())
-    return _compare(case, f"loss-{kind.replace('_', '-')}", USUAL, f"Raising {kind.replace('_', ' ')} instead", gained)
+    return _tried(case, f"loss-{kind.replace('_', '-')}", USUAL, f"Raising {kind.replace('_', ' ')} instead", kind=kind)
 
 
 def _restart(case: Case) -> Check:
-    return _compare(case, "restarts", USUAL, "Another random start", int(case.rerun(USUAL, seed=case.seed + 1).sum()))
+    return _tried(case, "restarts", USUAL, "Another random start", seed=case.seed + 1)
 
 
 def _longer(case: Case) -> Check:
-    gained = int(case.rerun(LONG, "margin" if "margin" in case.kinds() else None).sum())
-    return _compare(case, "longer", LONG, "A hundred steps", gained)
+    return _tried(case, "longer", LONG, "A hundred steps", kind="margin" if "margin" in case.kinds() else None)
 
 
 def _rivals(case: Case) -> Check:
-    return _compare(case, "rivals", RIVALS, "Climbing towards one rival after the other", int(case.rerun(RIVALS).sum()))
+    return _tried(case, "rivals", RIVALS, "Climbing towards one rival after the other")
+
+
+def _ensemble(case: Case) -> Check:
+    """Of a task without rivals to climb towards: Auto-PGD, on several losses where it has them."""
+    return _tried(case, "ensemble", LOSSES, "Climbing each of the task's losses by Auto-PGD")
 
 
 def _as_logits(case: Case) -> Check:
-    gained = int(case.rerun(USUAL, model=logarithm(case.model)).sum())
-    return _compare(case, "as-logits", USUAL, "Climbing the logarithm of the probabilities", gained)
+    return _tried(case, "as-logits", USUAL, "Climbing the logarithm of the probabilities", model=logarithm(case.model))
 
 
 def _through_shield(case: Case) -> Check:
     """A shield must stand against one who knows it: gradients through its twin, averaged where it draws at random."""
     attack = spell(adaptive(catalog.make(USUAL, "attacks"), case.model))
+    before = None if case.spoiled is None else case.spoiled.lowest
     gained = int(case.rerun(attack).sum())
     if gained > max(2, 0.05 * case.n):
         says = f"An attack that knows the shield brings down {gained} more of {case.n}: it hid the slope."
         return Check("through-shield", "broken", says, attack, gained)
-    return _compare(case, "through-shield", attack, "An attack that knows the shield", gained)
+    return _compare(case, "through-shield", attack, "An attack that knows the shield", gained, before)
 
 
 def _averaged(case: Case) -> Check:
     attack = f"eot(attack={USUAL}, n={DRAWS})"
-    return _compare(case, "averaged", attack, f"Averaging {DRAWS} forward passes a step", int(case.rerun(attack).sum()))
+    return _tried(case, "averaged", attack, f"Averaging {DRAWS} forward passes a step")
 
 
 def _black_box(case: Case) -> Check:
@@ -138,10 +161,10 @@ def _unlimited(case: Case) -> Check:
     threat = case.everything()
     if threat is None:
         return Check(name, "skipped", "The threat has no size that would cover every image.")
-    among = ~case.reached
+    among = ~case.reached & case.attainable()
     total = int(among.sum())
     if not total:
-        return Check(name, "passed", "Nothing stands already.")
+        return Check(name, "passed", "Nothing stands already that could fall.")
     kind = "margin" if "margin" in case.kinds() else None
     found = torch.zeros_like(among)
     for attack in (USUAL, LONG, "pgd(steps=100, restarts=3)"):

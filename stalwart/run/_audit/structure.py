@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,22 +77,32 @@ def _batch_mates(case: Case, images: Tensor, index: Tensor, random: bool) -> Che
 
 @torch.no_grad()
 def _output(case: Case, images: Tensor) -> Check:
+    """Of logits (B, K), and of maps (B, K, h, w), whose places are looked at one by one."""
     name = "logits"
     out = case.model(images)
-    if not isinstance(out, Tensor) or out.ndim != 2:
-        return Check(name, "skipped", "The output is not a table of logits.")
-    if not bool(out.isfinite().all()):
+    tensors = [out] if isinstance(out, Tensor) else [value for value in _values(out) if isinstance(value, Tensor)]
+    if not tensors:
+        return Check(name, "skipped", "The output is neither a tensor nor a collection of tensors.")
+    if not all(bool(one.isfinite().all()) for one in tensors):
         return Check("non-finite", "broken", "The output holds NaN or infinity.")
+    if not isinstance(out, Tensor) or out.ndim not in (2, 4):
+        return Check(name, "passed", "The output is finite; no logits are looked for in one of its kind.")
     out = out.float()
     if bool(((out == out.amax(1, keepdim=True)) | (out == out.amin(1, keepdim=True))).all()) and out.shape[1] > 2:
         return Check("argmax", "broken", "The output is the decision alone, without logits: no slope leads to another.")
-    if float(out.min()) >= 0 and bool(((out.sum(1) - 1).abs() < 1e-3).all()):
+    if out.shape[1] > 1 and float(out.min()) >= 0 and bool(((out.sum(1) - 1).abs() < 1e-3).all()):
         return Check(
             "probabilities",
             "broken",
             "The output is probabilities, not logits: a second softmax in the loss flattens every slope.",
         )
-    return Check(name, "passed", "The output is a table of finite logits.")
+    return Check(name, "passed", "The output is finite, and neither probabilities nor the decision alone.")
+
+
+def _values(out: Any) -> Iterable[Any]:
+    if isinstance(out, Mapping):
+        return out.values()
+    return out if isinstance(out, list | tuple) else ()
 
 
 @torch.no_grad()
@@ -131,10 +142,11 @@ def _range(case: Case) -> Check:
             return Check(
                 name,
                 "broken",
-                f"The model is right on {own:.0%} of clean images in [0, 1] and on {other:.0%} in {label}: it expects "
+                f"The model {case.well} {own:.0%} of clean images in [0, 1] and {other:.0%} in {label}: it expects "
                 "another range, so ε does not mean what it says.",
             )
-    return Check(name, "passed", f"No usual normalisation would do better than pixels in [0, 1] ({own:.0%} right).")
+    says = f"No usual normalisation would do better than pixels in [0, 1], where the model {case.well} {own:.0%}."
+    return Check(name, "passed", says)
 
 
 def _slope(case: Case, images: Tensor, index: Tensor, seen: set[str]) -> tuple[Check, Tensor | None]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from stalwart.pages.html import Html, folded, table, tag
 from stalwart.pages.numbers import NBSP, count, percent, span
+from stalwart.run._report.measures import Measure
 from stalwart.run._report.values import Interval, interval_of, items, share, text, whole
 
 VERDICTS = ("trusted", "doubtful", "broken")
@@ -39,6 +40,15 @@ class Audited:
     because: str
     """The reasons, one sentence; '' where it is trusted."""
     checks: tuple[Looked, ...]
+    own: tuple[Measure, Measure] | None = None
+    """The task's own figure by the audited attack, and when all reruns count; None where the share is all there is."""
+
+    @property
+    def lower(self) -> str:
+        """'; with all reruns ... is left', where they left less."""
+        first, last = (self.robust, self.lowest) if self.own is None else (self.own[0].value, self.own[1].value)
+        said = percent(last) if self.own is None else self.own[1].phrase
+        return f"; with all reruns {said} is left" if last < first else ""
 
 
 def audited(raw: Mapping[str, Any]) -> Audited | None:
@@ -55,7 +65,9 @@ def audited(raw: Mapping[str, Any]) -> Audited | None:
     split = text(raw, "split") or "unknown"
     interval = interval_of(raw.get("interval"), lowest, n)
     because = text(raw, "because").rstrip(".")
-    return Audited(verdict, attack, threat, split, n, robust, lowest, interval, because, tuple(checks))
+    kind, first, last = text(raw, "score"), share(raw, "robust_score"), share(raw, "lowest_score")
+    own = None if not kind or first is None or last is None else (Measure(kind, first), Measure(kind, last))
+    return Audited(verdict, attack, threat, split, n, robust, lowest, interval, because, tuple(checks), own)
 
 
 def body(audits: tuple[Audited, ...]) -> Html:
@@ -67,6 +79,13 @@ def body(audits: tuple[Audited, ...]) -> Html:
             f"{percent(item.robust)} right under the audited attack; {percent(item.lowest)} {span(item.interval)} when "
             f"all reruns count (95{NBSP}% interval), n{NBSP}={NBSP}{count(item.n)}."
         )
+        if item.own is not None:
+            before, after = item.own
+            figures = (
+                f"{before.heading} {percent(before.value)} under the audited attack, {percent(after.value)} when all "
+                f"reruns count; {percent(item.robust)} of {count(item.n)} images within the task's own bound, and "
+                f"{percent(item.lowest)} (95{NBSP}% interval {span(item.interval)})."
+            )
         rows = [[check.name, check.outcome, check.says] for check in item.checks]
         title = f"All {len(rows)} checks"
         parts.append(

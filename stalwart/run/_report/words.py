@@ -268,8 +268,7 @@ def _audits(record: Record) -> list[Sentence]:
     said = []
     for item in record.audits:
         because = f" because {item.because}" if item.because else ""
-        lower = f"; with all reruns {percent(item.lowest)} is left" if item.lowest < item.robust else ""
-        said.append(f"{item.attack} under {item.threat}: {item.verdict}{because}{lower}.")
+        said.append(f"{item.attack} under {item.threat}: {item.verdict}{because}{item.lower}.")
     return [Sentence("Whether to believe the figures", " ".join(said))]
 
 
