@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from stalwart.core.errors import InputError
 from stalwart.mdp.spaces import Kind
+from stalwart.mdp.squashing import LEAST_STD, MOST_STD
 
 _Layer = TypeVar("_Layer", nn.Linear, nn.Conv2d)
 _ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
-_LEAST_STD, _MOST_STD = -5.0, 2.0
-"""Range of the logarithm of a squashed policy's deviation."""
 
 
 class Normaliser(nn.Module):
@@ -132,7 +131,7 @@ class Policy(nn.Module):
         if self.kind == "gaussian":
             return self.bound(out + torch.randn(out.shape, generator=rng).to(out.device) * self.deviation()), memory
         mean, log_std = out.chunk(2, -1)
-        log_std = log_std.clamp(_LEAST_STD, _MOST_STD)
+        log_std = log_std.clamp(LEAST_STD, MOST_STD)
         mean = mean + torch.randn(mean.shape, generator=rng).to(out.device) * log_std.exp()
         return self.bound(mean.tanh()), memory
 
@@ -161,20 +160,6 @@ class Policy(nn.Module):
     def bound(self, raw: Tensor) -> Tensor:
         """From −1 to 1 into the actions' range; unbounded actions are passed on."""
         return self.middle + self.reach * raw.clamp(-1.0, 1.0) if self.bounded else raw
-
-    def squashed(self, prepared: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A drawn action in (−1, 1) and the logarithm of its density there, both differentiable.
-
-        With u ~ N(μ, σ) and a = tanh u: log π(a) = log N(u) − Σ log(1 − tanh² u) (Haarnoja et al. 2018, appendix C);
-        log(1 − tanh² u) = 2 (log 2 − u − softplus(−2u)) does not underflow.
-        """
-        mean, log_std = self.outputs_of(prepared)[0].chunk(2, -1)
-        log_std = log_std.clamp(_LEAST_STD, _MOST_STD)
-        noise = torch.randn(mean.shape, generator=rng).to(mean.device)
-        raw = mean + log_std.exp() * noise
-        density = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
-        volume = 2 * (math.log(2) - raw - F.softplus(-2 * raw))
-        return raw.tanh(), (density - volume).sum(-1)
 
 
 def gumbel(shape: Sequence[int], rng: torch.Generator | None, device: torch.device | str = "cpu") -> Tensor:

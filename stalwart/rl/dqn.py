@@ -22,6 +22,7 @@ from stalwart.core.contracts import Event, Signature
 from stalwart.core.errors import InputError
 from stalwart.core.rng import seed_of
 from stalwart.mdp.flat import Flat, mean_loss
+from stalwart.mdp.layers import Layers
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.quick import heads_of
 from stalwart.mdp.replay import Drawn, Replay
@@ -97,6 +98,10 @@ class _Student:
         self.copy = Flat(self.target.parameters(), how.lr)
         self.copy.follow(self.flat, 1.0)
         self.replay = Replay(how.memory, worlds, spaces, how.steps, how.priority)
+        self.hands: tuple[_Hand, _Hand] | None = None
+        """The network and its copy with slopes by hand, where they are layers alone."""
+        if not spaces.pixels:
+            self.hands = _Hand(self.policy, how.batch), _Hand(self.target, how.batch)
 
     def chapter(self, worlds: Any, steps: int, seed: int, begun: float, ended: float) -> Iterator[Event]:
         how, replay, count = self.how, self.replay, worlds.num_envs
@@ -132,23 +137,23 @@ class _Student:
 
     def _learn(self, drawn: Drawn) -> Tensor:
         """One gradient."""
-        policy = self.policy
-        ahead = policy.prepare(drawn.ahead.to(self.device))
+        policy, target = self.hands or (_Recorded(self.policy), _Recorded(self.target))
         with torch.no_grad():
-            worth = self.target.outputs_of(ahead)[0]
-            chooser = policy.outputs_of(ahead)[0] if self.how.double else worth
+            ahead = self.policy.prepare(drawn.ahead.to(self.device))
+            worth = target.values(ahead)
+            chooser = policy.values(ahead) if self.how.double else worth
             best = worth.gather(1, chooser.argmax(1, keepdim=True))[:, 0]
             wanted = drawn.reward.to(self.device) + drawn.discount.to(self.device) * best
-        values = policy.outputs_of(policy.prepare(drawn.seen.to(self.device)))[0]
-        value = values.gather(1, drawn.action.to(self.device)[:, None])[:, 0]
-        each = F.smooth_l1_loss(value, wanted, reduction="none")
-        loss = (drawn.weight.to(self.device) * each).mean()
-        self.flat.step(loss, self.how.most_gradient)
+            seen, action = self.policy.prepare(drawn.seen.to(self.device)), drawn.action.to(self.device)[:, None]
+            weight = drawn.weight.to(self.device)
+        self.flat.gradient.zero_()
+        error, loss = policy.descend(seen, action, wanted, weight)
+        self.flat.descend(self.how.most_gradient)
         if self.how.priority:
-            self.replay.surprise(drawn.place, (value - wanted).detach().cpu().numpy())
+            self.replay.surprise(drawn.place, error.cpu().numpy())
         if self.flat.count % self.how.target_every == 0:
             self.copy.follow(self.flat, self.how.target_share)
-        return loss.detach()
+        return loss
 
     def _figures(self, losses: list[Tensor]) -> dict[str, float]:
         return {"loss": mean_loss(losses, "dqn", "a lower lr")} if losses else {}
@@ -161,3 +166,47 @@ class _Student:
         self.flat.restore(state, "flat")
         self.copy.restore(state, "copy")
         self.replay.restore(state)
+
+
+class _Recorded:
+    """A network whose slopes autograd finds."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def values(self, seen: Tensor) -> Tensor:
+        """(B, actions)."""
+        return self.policy.outputs_of(seen)[0]
+
+    def descend(self, seen: Tensor, action: Tensor, wanted: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the slopes of the weighted Huber loss; returns (B,) by how much each value is too high, and the loss."""
+        value = self.values(seen).gather(1, action)[:, 0]
+        loss = (weight * F.smooth_l1_loss(value, wanted, reduction="none")).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return (value - wanted).detach(), loss.detach()
+
+
+class _Hand:
+    """The same by hand; what `values` gives may be written over by the next call."""
+
+    def __init__(self, policy: Policy, rows: int) -> None:
+        self.duelling = policy.state_value is not None
+        heads = [policy.head] if policy.state_value is None else [policy.head, policy.state_value]
+        self.layers = Layers(policy.body, heads, rows)
+
+    def values(self, seen: Tensor) -> Tensor:
+        out, *state = self.layers.forward(seen)
+        return state[0] + out - out.mean(-1, keepdim=True) if state else out
+
+    def descend(self, seen: Tensor, action: Tensor, wanted: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode():
+            values = self.values(seen)
+            error = values.gather(1, action)[:, 0] - wanted
+            slope = error.clamp(-1.0, 1.0)  # of Huber's loss s (e − s / 2)
+            loss = (weight * slope * (error - 0.5 * slope)).mean()
+            each = torch.zeros_like(values).scatter_(1, action, (slope * weight / len(error))[:, None])
+            slopes = [each]
+            if self.duelling:
+                slopes = [each - each.mean(-1, keepdim=True), each.sum(-1, keepdim=True)]
+            self.layers.backward(seen, slopes)
+        return error, loss

@@ -2,7 +2,7 @@
 
 Two critics descend (Q − (r + γ (min Q̄(s′, a′) − α log π(a′|s′))))² with a′ drawn from the policy (equation 5); the
 policy descends E[α log π(a|s) − min Q(s, a)] with a differentiable in it (equation 9); α descends −α (log π + H̄), so
-that the entropy stays near H̄ = −dims (equation 18).
+that the entropy stays near H̄ = −dims (equation 18). All slopes are by hand (`mdp/layers.py`, `mdp/squashing.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from stalwart.core.contracts import Event, Signature
 from stalwart.core.errors import InputError
 from stalwart.core.rng import generator, seed_of
 from stalwart.mdp.flat import Flat, mean_loss
+from stalwart.mdp.layers import Layers
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.quick import heads_of
 from stalwart.mdp.replay import Drawn, Replay
 from stalwart.mdp.returns import Tally
 from stalwart.mdp.spaces import Spaces, flat
+from stalwart.mdp.squashing import LEAST_STD, MOST_STD, draw, slopes
 
 
 @component
@@ -76,6 +78,7 @@ class _Student:
                 for _ in range(4)
             ]
         self.critics, self.copies = made[:2], made[2:]
+        self.hands = [Layers(net.body, [net.head], how.batch) for net in (self.policy, *self.critics, *self.copies)]
         self.log_alpha = nn.Parameter(torch.full((1,), math.log(how.alpha), device=device))
         self.actor = Flat(self.policy.parameters(), how.lr)
         self.critic = Flat([p for net in self.critics for p in net.parameters()], how.lr)
@@ -97,7 +100,7 @@ class _Student:
         for number in range(1, rounds + 1):
             if self.tuner.count:
                 mean, log_std = np.split(heads(seen), 2, -1)
-                deviation = np.exp(np.clip(log_std, -5.0, 2.0))
+                deviation = np.exp(np.clip(log_std, LEAST_STD, MOST_STD))
                 action = np.tanh(mean + deviation * random.standard_normal(mean.shape)).astype(np.float32)
             else:
                 action = random.uniform(-1, 1, (count, self.dims)).astype(np.float32)
@@ -117,25 +120,51 @@ class _Student:
                 losses = []
 
     def _learn(self, drawn: Drawn, rng: torch.Generator) -> Tensor:
-        """One gradient of critics, policy and entropy's weight."""
+        """One gradient of critics, policy and entropy's weight; returns the critics' loss."""
+        with torch.inference_mode():
+            loss = self._learn_critics(drawn, rng)
+            self.copy.follow(self.critic, self.how.target_share)
+            self._learn_policy(self.policy.prepare(drawn.seen.to(self.device)), rng)
+        return loss
+
+    def _learn_critics(self, drawn: Drawn, rng: torch.Generator) -> Tensor:
+        """½ Σ over critics of the mean of (Q − wanted)² (equation 5)."""
         device, policy = self.device, self.policy
-        with torch.no_grad():
-            seen, ahead = policy.prepare(drawn.seen.to(device)), policy.prepare(drawn.ahead.to(device))
-            alpha = self.log_alpha.exp()
-            following, density = policy.squashed(ahead, rng)
-            worth = _least(self.copies, ahead, following) - alpha * density
-            wanted = drawn.reward.to(device) + drawn.discount.to(device) * worth
-        loss = critic_loss(self.critics, seen, drawn.action.to(device), wanted)
-        self.critic.step(loss)
-        self.copy.follow(self.critic, self.how.target_share)
-        action, density = policy.squashed(seen, rng)
-        for net in self.critics:
-            net.requires_grad_(False)
-        self.actor.step(actor_loss(self.critics, seen, action, density, alpha))
-        for net in self.critics:
-            net.requires_grad_(True)
-        self.tuner.step(-(self.log_alpha.exp() * (density.detach() - self.dims).mean()).sum())
-        return loss.detach()
+        seen, ahead = policy.prepare(drawn.seen.to(device)), policy.prepare(drawn.ahead.to(device))
+        actor, *critics = self.hands
+        following = draw(actor.forward(ahead)[0], self._noise(len(ahead), rng))
+        first, second = _worths(critics[2:], ahead, following.action)
+        # The lesser of two critics, against the bias of maximising (Fujimoto et al., ICML 2018).
+        worth = torch.minimum(first, second) - self.log_alpha.exp() * following.density
+        wanted = drawn.reward.to(device) + drawn.discount.to(device) * worth
+        self.critic.gradient.zero_()
+        together, loss = torch.cat([seen, drawn.action.to(device)], -1), torch.zeros((), device=device)
+        for net in critics[:2]:
+            gap = net.forward(together)[0][:, 0] - wanted
+            loss = loss + 0.5 / len(gap) * (gap @ gap)
+            net.backward(together, [(gap / len(gap))[:, None]])
+        self.critic.descend()
+        return loss
+
+    def _learn_policy(self, seen: Tensor, rng: torch.Generator) -> None:
+        """The mean of α log π − min Q (equation 9), and α after it."""
+        actor, *critics = self.hands
+        drawn, alpha = draw(actor.forward(seen)[0], self._noise(len(seen), rng)), self.log_alpha.exp()
+        first, second = _worths(critics[:2], seen, drawn.action)
+        together, lesser, share = torch.cat([seen, drawn.action], -1), (first <= second)[:, None], -1.0 / len(seen)
+        by_action = sum(
+            net.backward(together, [chosen * share], weights=False, inputs=True)[:, seen.shape[1] :]
+            for net, chosen in zip(critics, (lesser, ~lesser), strict=False)
+        )
+        assert isinstance(by_action, Tensor)
+        self.actor.gradient.zero_()
+        actor.backward(seen, [slopes(drawn, by_action, alpha / len(seen))])
+        self.actor.descend()
+        self.tuner.gradient.copy_(-alpha * (drawn.density.mean() - self.dims))  # of α itself, times dα / d log α = α
+        self.tuner.descend()
+
+    def _noise(self, rows: int, rng: torch.Generator) -> Tensor:
+        return torch.randn(rows, self.dims, generator=rng).to(self.device)
 
     def _figures(self, losses: list[Tensor]) -> dict[str, float]:
         figures = {"alpha": float(self.log_alpha.detach().exp())}
@@ -157,19 +186,7 @@ class _Student:
         self.replay.restore(state)
 
 
-def _least(critics: list[Policy], seen: Tensor, action: Tensor) -> Tensor:
-    """(B,): the lesser of two critics, against the bias of maximising (Fujimoto et al., ICML 2018)."""
-    first, second = (net.outputs_of(torch.cat([seen, action], -1))[0][:, 0] for net in critics)
-    return torch.minimum(first, second)
-
-
-def critic_loss(critics: list[Policy], seen: Tensor, action: Tensor, wanted: Tensor) -> Tensor:
-    """½ Σ over critics of the mean of (Q − wanted)² (equation 5)."""
+def _worths(critics: list[Layers], seen: Tensor, action: Tensor) -> list[Tensor]:
+    """(B,) of each critic."""
     together = torch.cat([seen, action], -1)
-    errors = [(net.outputs_of(together)[0][:, 0] - wanted) ** 2 for net in critics]
-    return 0.5 * (errors[0].mean() + errors[1].mean())
-
-
-def actor_loss(critics: list[Policy], seen: Tensor, action: Tensor, density: Tensor, alpha: Tensor) -> Tensor:
-    """The mean of α log π − min Q (equation 9)."""
-    return (alpha * density - _least(critics, seen, action)).mean()
+    return [net.forward(together)[0][:, 0] for net in critics]

@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from torch import Tensor
 
 from stalwart.core import catalog
 from stalwart.core.contracts import Student
 from stalwart.mdp.evaluation import evaluate
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.spaces import Spaces
+from stalwart.mdp.squashing import draw
 from stalwart.mdp.surrogate import clipped, log_density
 from stalwart.mdp.table import Table
-from stalwart.rl import sac as sac_file
 
 CPU = torch.device("cpu")
 BEST = 0.7
@@ -111,42 +110,15 @@ def test_sacs_density_is_that_of_the_transformed_normal() -> None:
     policy = Policy(2, 2, "squashed", (8,), low=(-1.0, -1.0), high=(1.0, 1.0))
     policy.head.weight.data.normal_()
     seen = torch.randn(64, 2)
-    action, density = policy.squashed(seen, torch.Generator().manual_seed(0))
-    mean, log_std = policy.outputs_of(seen)[0].chunk(2, -1)
+    out = policy.outputs_of(seen)[0].detach()
+    action, density, *_ = draw(out, torch.randn(64, 2))
+    mean, log_std = out.chunk(2, -1)
     normal = torch.distributions.Normal(mean.double(), log_std.clamp(-5, 2).exp().double())
     theirs = torch.distributions.TransformedDistribution(normal, torch.distributions.TanhTransform())
     inside = (action.abs() < 0.99).all(-1)  # torch's own inverse loses its digits near ±1
     assert inside.sum() > 20
     wanted = theirs.log_prob(action.double()).sum(-1).float()
     torch.testing.assert_close(density[inside], wanted[inside], rtol=1e-3, atol=1e-3)
-
-
-class Plain(torch.nn.Module):
-    """A critic Q = w · (s, a) + b, whose loss and slopes can be done by hand."""
-
-    def __init__(self, weight: list[float], bias: float) -> None:
-        super().__init__()
-        self.weight, self.bias = torch.nn.Parameter(torch.tensor(weight)), torch.nn.Parameter(torch.tensor(bias))
-
-    def outputs_of(self, together: Tensor) -> tuple[Tensor, None]:
-        return (together @ self.weight + self.bias)[:, None], None
-
-
-def test_sacs_losses_by_hand_and_their_gradients() -> None:
-    critics: Any = [Plain([1.0, 2.0], 0.0), Plain([0.0, 1.0], 1.0)]
-    seen, action, wanted = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [-1.0]]), torch.tensor([1.0, 1.0])
-    # Q1 = s + 2a: 2, 0; Q2 = 1 + a: 1.5, 0
-    loss = sac_file.critic_loss(critics, seen, action, wanted)
-    assert float(loss) == pytest.approx(0.5 * ((1 + 1) / 2 + (0.25 + 1) / 2))
-    loss.backward()  # type: ignore[no-untyped-call]
-    np.testing.assert_allclose(critics[0].weight.grad, [(1 * 1 - 1 * 2) / 2, (1 * 0.5 + 1 * 1) / 2])
-    drawn = action.clone().requires_grad_()
-    density = drawn[:, 0] * 3  # so that both ways of the slope count
-    actor = sac_file.actor_loss(critics, seen, drawn, density, torch.tensor(0.1))
-    assert float(actor) == pytest.approx(((0.1 * 1.5 - 1.5) + (0.1 * -3 - 0)) / 2)
-    actor.backward()  # type: ignore[no-untyped-call]
-    assert drawn.grad is not None
-    assert float(drawn.grad[0]) == pytest.approx((0.3 - 1) / 2)  # the lesser critic is the second: slope 1
 
 
 # ---------------------------------------------------------------- optima

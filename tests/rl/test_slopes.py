@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from stalwart.mdp.flat import Flat
 from stalwart.mdp.open import open_worlds
 from stalwart.mdp.pair import Pair, single, threads_for
 from stalwart.mdp.policies import Policy
+from stalwart.mdp.replay import Drawn
 from stalwart.mdp.spaces import Spaces
 from stalwart.mdp.surrogate import Found, Weighing, clipped, log_density, surrogate
 
@@ -94,6 +96,79 @@ def test_ppo_in_two_threads_gives_the_same_bits_each_time_and_those_of_one_up_to
     two = weights(2)
     assert torch.equal(two, weights(2))
     torch.testing.assert_close(two, weights(1), rtol=1e-3, atol=1e-5)
+
+
+def drawn(rows: int, actions: Tensor) -> Drawn:
+    ended = torch.rand(rows) < 0.3
+    return Drawn(
+        torch.randn(rows, 3), actions, torch.randn(rows), torch.randn(rows, 3), torch.where(ended, 0.0, 0.9),
+        torch.rand(rows), np.arange(rows),
+    )  # fmt: skip
+
+
+def frozen(flat: Flat) -> Flat:
+    """Its slopes stay to be looked at, and its weights where they are."""
+    flat.lr = 0.0
+    return flat
+
+
+def test_sacs_slopes_are_those_of_autograd() -> None:
+    """Equations 5, 9 and 18 with torch's own distributions; log σ beyond its range has no slope."""
+    torch.manual_seed(1)
+    spaces = Spaces(3, False, 0, (-1.0, -1.0), (1.0, 1.0), 2)
+    student: Any = catalog.make("sac(batch=32, widths=(8, 6), alpha=0.3)", "rl").begin(spaces, 1, 0, CPU)
+    student.policy.head.weight.data.normal_(0, 3.0)
+    for copy in student.copies:
+        copy.head.weight.data.normal_()
+    critic, actor, tuner = (frozen(part) for part in (student.critic, student.actor, student.tuner))
+    batch, noise = drawn(32, torch.rand(32, 2) * 2 - 1), torch.Generator().manual_seed(5)
+
+    def acted(seen: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = student.policy.outputs_of(seen)[0].chunk(2, -1)
+        assert bool((log_std > 2).any()) or bool((log_std < -5).any())
+        normal = torch.distributions.Normal(mean, log_std.clamp(-5, 2).exp())
+        raw = mean + normal.stddev * torch.randn(32, 2, generator=noise)
+        return raw.tanh(), (normal.log_prob(raw) + 2 * raw.cosh().log()).sum(-1)
+
+    def worth(nets: Any, seen: Tensor, action: Tensor) -> Tensor:
+        return torch.stack([net.outputs_of(torch.cat([seen, action], -1))[0][:, 0] for net in nets])
+
+    with torch.no_grad():
+        following, density = acted(batch.ahead)
+        wanted = batch.reward + batch.discount * (worth(student.copies, batch.ahead, following).amin(0) - 0.3 * density)
+    loss = 0.5 * (worth(student.critics, batch.seen, batch.action) - wanted).square().mean(1).sum()
+    of_critics = torch.autograd.grad(loss, critic.parts)
+    action, density = acted(batch.seen)
+    aim = (0.3 * density - worth(student.critics, batch.seen, action).amin(0)).mean()
+    of_actor = torch.autograd.grad(aim, actor.parts)
+    found = student._learn(batch, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(found, loss.detach(), rtol=1e-4, atol=1e-5)
+    for part, slope in zip([*critic.parts, *actor.parts], [*of_critics, *of_actor], strict=True):
+        assert part.grad is not None
+        torch.testing.assert_close(part.grad, slope, rtol=1e-3, atol=1e-4)
+    assert float(tuner.gradient) == pytest.approx(-0.3 * (float(density.detach().mean()) - 2), rel=1e-3)
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("duelling", [False, True])
+def test_dqns_slopes_are_those_of_autograd(duelling: bool, double: bool) -> None:
+    torch.manual_seed(2)
+    how = f"dqn(batch=40, widths=(8, 6), duelling={duelling}, double={double}, target_every=1000, most_gradient=1e9)"
+    student: Any = catalog.make(how, "rl").begin(Spaces(3, False, 4), 1, 0, CPU)
+    student.target.head.weight.data.normal_()
+    flat, batch = frozen(student.flat), drawn(40, torch.randint(4, (40,)))
+    with torch.no_grad():
+        older = student.target(batch.ahead)
+        best = (student.policy(batch.ahead) if double else older).argmax(1)
+        wanted = batch.reward + batch.discount * older[torch.arange(40), best]
+    value = student.policy(batch.seen)[torch.arange(40), batch.action]
+    assert 5 < int(((value - wanted).abs() > 1).sum()) < 35  # both sides of Huber's loss
+    loss = (batch.weight * torch.nn.functional.smooth_l1_loss(value, wanted, reduction="none")).mean()
+    slopes = torch.autograd.grad(loss, flat.parts)
+    torch.testing.assert_close(student._learn(batch), loss.detach())
+    for part, slope in zip(flat.parts, slopes, strict=True):
+        assert part.grad is not None
+        torch.testing.assert_close(part.grad, slope, rtol=1e-4, atol=1e-6)
 
 
 def test_a_thread_is_woken_for_rows_enough() -> None:
