@@ -92,11 +92,20 @@ def _observe(
     t: Tables, floats: Floats, ints: Ints, words: Words, routes: Ints, dt: float, out: NDArray[np.float32], first: int,
     last: int,
 ) -> None:  # fmt: skip
+    least, who = np.empty(NEIGHBOURS, np.float32), np.empty(NEIGHBOURS, np.int32)
     for i in range(first, last):
-        for e in range(routes.shape[1]):
-            _ego(t, floats[i], routes[i, e], ints[i], e, out[i, e])
-            _line(t, floats[i], ints[i], words[i], routes[i, e], e, dt, out[i, e])
-            _others(floats[i], ints[i], e, out[i, e])
+        tell(t, floats[i], ints[i], words[i], routes[i], dt, out[i], least, who)
+
+
+@kernel
+def tell(
+    t: Tables, f: Floats, n: Ints, z: Words, routes: Ints, dt: float, out: Floats, least: Floats, who: Ints
+) -> None:
+    """Fill one world's (E, 92). `least` and `who` (8,) are scratch."""
+    for e in range(routes.shape[0]):
+        _ego(t, f, routes[e], n, e, out[e])
+        _line(t, f, n, z, routes[e], e, dt, out[e])
+        _others(f, n, e, out[e], least, who)
 
 
 @kernel
@@ -145,12 +154,12 @@ def _line(t: Tables, f: Floats, n: Ints, z: Words, route: Ints, e: int, dt: floa
 
 
 @kernel
-def _others(f: Floats, n: Ints, e: int, out: Floats) -> None:
+def _others(f: Floats, n: Ints, e: int, out: Floats, least: Floats, who: Ints) -> None:
     base = _EGO + _PATH * PATH_M.shape[0] + _LIGHT
     out[base:] = _ZERO
     cosine, sine = math.cos(f[YAW_RAD, e]), math.sin(f[YAW_RAD, e])
-    least = np.full(NEIGHBOURS, _SIGHT2_M2, np.float32)
-    who = np.full(NEIGHBOURS, -1, np.int32)
+    least[:] = _SIGHT2_M2
+    who[:] = -1
     for j in range(f.shape[1]):
         if j == e or not n[ALIVE, j]:
             continue
@@ -204,34 +213,46 @@ def _judge(
     last: int,
 ) -> None:  # fmt: skip
     for i in range(first, last):
-        f, n, m = floats[i], ints[i], int(words[i, MAP])
-        for e in range(routes.shape[1]):
-            c, s = math.cos(f[YAW_RAD, e]), math.sin(f[YAW_RAD, e])
-            off = False
-            for k in range(4):
-                ahead = _HALF * f[LENGTH_M, e] * (_ONE if k < 2 else -_ONE)
-                left = _HALF * f[WIDTH_M, e] * (_ONE if k % 2 == 0 else -_ONE)
-                column = math.floor((f[X_M, e] + c * ahead - s * left - origin[m, 0]) / metres_per_pixel)
-                row = math.floor((f[Y_M, e] + s * ahead + c * left - origin[m, 1]) / metres_per_pixel)
-                if row < 0 or column < 0 or row >= raster.shape[1] or column >= raster.shape[2]:
-                    off = True
-                else:
-                    off = off or not DRIVABLE[raster[m, row, column]]
-            lane = n[LANE, e]
-            out[i, e, OFF_ROAD] = off
-            junction = t.lane_n[lane, JUNCTION] >= 0
-            out[i, e, WRONG_WAY] = (
-                not off and not junction and t.lane_n[lane, LEFT] < 0 and f[D_M, e] > _HALF * t.lane_f[lane, BROAD_M]
-            )
-            entered = junction and lane != before[i, e] and t.lane_n[before[i, e], JUNCTION] < 0
-            control = t.lane_n[lane, CONTROL]
-            red = entered and control == _SIGNAL
-            out[i, e, RAN_RED] = red and signal_state(t, t.lane_n[lane, SIGNAL], clock(words[i], dt)) == RED
-            must_stop = control in (_STOP, _ALL_WAY)
-            out[i, e, RAN_STOP] = entered and must_stop and stopped[i, e] != lane
-            route, at = routes[i, e], n[ROUTE_AT, e]
-            last = at + 1 >= route.shape[0] or route[at + 1] < 0
-            out[i, e, ARRIVED] = last and f[ROUTE_S_M, e] > t.lane_f[route[at], LANE_M] - f[LENGTH_M, e]
+        find_faults(
+            t, floats[i], ints[i], words[i], routes[i], before[i], stopped[i], raster, origin, metres_per_pixel, dt,
+            out[i],
+        )  # fmt: skip
+
+
+@kernel
+def find_faults(
+    t: Tables, f: Floats, n: Ints, z: Words, routes: Ints, before: Ints, stopped: Ints, raster: NDArray[np.uint8],
+    origin: Floats, metres_per_pixel: float, dt: float, out: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Fill one world's (E, 5)."""
+    m = int(z[MAP])
+    for e in range(routes.shape[0]):
+        c, s = math.cos(f[YAW_RAD, e]), math.sin(f[YAW_RAD, e])
+        off = False
+        for k in range(4):
+            ahead = _HALF * f[LENGTH_M, e] * (_ONE if k < 2 else -_ONE)
+            left = _HALF * f[WIDTH_M, e] * (_ONE if k % 2 == 0 else -_ONE)
+            column = np.int64(math.floor((f[X_M, e] + c * ahead - s * left - origin[m, 0]) / metres_per_pixel))
+            row = np.int64(math.floor((f[Y_M, e] + s * ahead + c * left - origin[m, 1]) / metres_per_pixel))
+            if row < 0 or column < 0 or row >= raster.shape[1] or column >= raster.shape[2]:
+                off = True
+            else:
+                off = off or not DRIVABLE[raster[m, row, column]]
+        lane = n[LANE, e]
+        out[e, OFF_ROAD] = off
+        junction = t.lane_n[lane, JUNCTION] >= 0
+        out[e, WRONG_WAY] = (
+            not off and not junction and t.lane_n[lane, LEFT] < 0 and f[D_M, e] > _HALF * t.lane_f[lane, BROAD_M]
+        )
+        entered = junction and lane != before[e] and t.lane_n[before[e], JUNCTION] < 0
+        control = t.lane_n[lane, CONTROL]
+        red = entered and control == _SIGNAL
+        out[e, RAN_RED] = red and signal_state(t, t.lane_n[lane, SIGNAL], clock(z, dt)) == RED
+        must_stop = control in (_STOP, _ALL_WAY)
+        out[e, RAN_STOP] = entered and must_stop and stopped[e] != lane
+        route, at = routes[e], n[ROUTE_AT, e]
+        last = at + 1 >= route.shape[0] or route[at + 1] < 0
+        out[e, ARRIVED] = last and f[ROUTE_S_M, e] > t.lane_f[route[at], LANE_M] - f[LENGTH_M, e]
 
 
 DRIVABLE = np.zeros(256, np.bool_)
@@ -276,33 +297,53 @@ def _fill_scene(
     kind: NDArray[np.uint8], instance: NDArray[np.uint16], tint: NDArray[np.uint8], alive: NDArray[np.bool_],
     begin: int, last: int,
 ) -> None:  # fmt: skip
+    near, who = np.empty(x.shape[1], np.float32), np.empty(x.shape[1], np.int32)
     for i in range(begin, last):
-        f, n, m = floats[i], ints[i], int(words[i, MAP])
-        agents, boxes = f.shape[1], x.shape[1]
-        for a in range(agents):
-            x[i, a], y[i, a], z0[i, a], yaw[i, a] = f[X_M, a], f[Y_M, a], _ZERO, f[YAW_RAD, a]
-            length[i, a], width[i, a], height[i, a] = f[LENGTH_M, a], f[WIDTH_M, a], f[HEIGHT_M, a]
-            kind[i, a], instance[i, a], alive[i, a] = n[KIND, a], a + 1, n[ALIVE, a] != 0
-        count = first[m + 1] - first[m]
-        away = np.empty(count, np.float32)
-        for b in range(count):
-            row = standing[first[m] + b]
-            dx, dy = row[0] - f[X_M, 0], row[1] - f[Y_M, 0]
-            away[b] = math.sqrt(dx * dx + dy * dy) - _HALF * max(row[4], row[5])
-        order = np.argsort(away)
-        for k in range(boxes - agents):
-            j = agents + k
-            if k >= count:
-                alive[i, j] = False
-                continue
-            b = first[m] + order[k]
-            row = standing[b]
-            x[i, j], y[i, j], z0[i, j], yaw[i, j] = row[0], row[1], row[2], row[3]
-            length[i, j], width[i, j], height[i, j] = row[4], row[5], row[6]
-            kind[i, j], instance[i, j], alive[i, j] = looks[b, 0], agents + 1 + order[k], True
-            tint[i, j, :] = 255
-            if looks[b, 1] >= 0:
-                state = signal_state(t, p.map_n[m, SIGNALS] + looks[b, 1], clock(words[i], dt))
-                tint[i, j, 0] = 40 if state == GREEN else 255
-                tint[i, j, 1] = 40 if state == RED else (200 if state == YELLOW else 255)
-                tint[i, j, 2] = 60 if state == GREEN else 30
+        show(
+            t, p, floats[i], ints[i], words[i], dt, first, standing, looks, x[i], y[i], z0[i], yaw[i], length[i],
+            width[i], height[i], kind[i], instance[i], tint[i], alive[i], near, who,
+        )  # fmt: skip
+
+
+@kernel
+def show(
+    t: Tables, p: Places, f: Floats, n: Ints, z: Words, dt: float, first: Ints, standing: Floats, looks: Ints,
+    x: Floats, y: Floats, z0: Floats, yaw: Floats, length: Floats, width: Floats, height: Floats,
+    kind: NDArray[np.uint8], instance: NDArray[np.uint16], tint: NDArray[np.uint8], alive: NDArray[np.bool_],
+    near: Floats, who: Ints,
+) -> None:  # fmt: skip
+    """Write one world's boxes. `near` and `who` (boxes,) are scratch: how far off the nearest things are, and which."""
+    agents, boxes, m = f.shape[1], x.shape[0], int(z[MAP])
+    for a in range(agents):
+        x[a], y[a], z0[a], yaw[a] = f[X_M, a], f[Y_M, a], _ZERO, f[YAW_RAD, a]
+        length[a], width[a], height[a] = f[LENGTH_M, a], f[WIDTH_M, a], f[HEIGHT_M, a]
+        kind[a], instance[a], alive[a] = n[KIND, a], a + 1, n[ALIVE, a] != 0
+    found, room = 0, boxes - agents
+    for b in range(first[m + 1] - first[m] if room > 0 else 0):
+        row = standing[first[m] + b]
+        dx, dy = row[0] - f[X_M, 0], row[1] - f[Y_M, 0]
+        away = np.float32(math.sqrt(dx * dx + dy * dy) - _HALF * max(row[4], row[5]))
+        if found == room and away >= near[room - 1]:
+            continue
+        k = min(found, room - 1)
+        while k > 0 and near[k - 1] > away:
+            near[k], who[k] = near[k - 1], who[k - 1]
+            k -= 1
+        near[k], who[k] = away, b
+        found = min(found + 1, room)
+    for k in range(room):
+        j = agents + k
+        alive[j] = k < found
+        if k >= found:
+            continue
+        b = first[m] + who[k]
+        row = standing[b]
+        x[j], y[j], z0[j], yaw[j] = row[0], row[1], row[2], row[3]
+        length[j], width[j], height[j] = row[4], row[5], row[6]
+        kind[j], instance[j] = looks[b, 0], agents + 1 + who[k]
+        tint[j, :] = 255
+        if looks[b, 1] >= 0:
+            state = signal_state(t, p.map_n[m, SIGNALS] + looks[b, 1], clock(z, dt))
+            tint[j, 0] = 40 if state == GREEN else 255
+            tint[j, 1] = 40 if state == RED else (200 if state == YELLOW else 255)
+            tint[j, 2] = 60 if state == GREEN else 30

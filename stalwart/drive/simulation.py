@@ -52,12 +52,14 @@ class Outcome:
     @property
     def over(self) -> Flags:
         """(W,) where the first driver has crashed, left the road or arrived: an episode ends there."""
-        return np.asarray(self.each_over[:, 0])
+        first: Flags = self.each_over[:, 0]
+        return first
 
     @property
     def each_over(self) -> Flags:
         """(W, E) which drivers have."""
-        return np.asarray(self.hit | self.off_road | self.arrived)
+        each: Flags = self.hit | self.off_road | self.arrived
+        return each
 
 
 class Worlds:
@@ -103,7 +105,11 @@ class Worlds:
         self._flags = np.zeros((worlds, egos, 5), np.bool_)
         self._things = _things(self.maps)
         self._scene: Scene | None = None
-        self._start(np.ones(worlds, np.bool_))
+        self._ready()
+
+    def _ready(self) -> None:
+        """The first episodes begin."""
+        self._start(np.ones(self.worlds, np.bool_))
 
     @property
     def worlds(self) -> int:
@@ -207,6 +213,7 @@ def make(
     roads: str | RoadMap | Sequence[str | RoadMap], worlds: int = 1, *, agents: int = 24, walkers: int = 4,
     egos: int = 1, traffic: str | Population = "mixed", seed: int = 0, first: int = 0, dt_s: float = 0.1,
     surface: Surface = "dry", style: str | Sequence[str] = "sun", metres_per_pixel: float = 0.25,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> Worlds:  # fmt: skip
     """Worlds on the roads that are spelled: ``make("town(seed=3)", worlds=1024)``. Kernels compile at the first call.
 
@@ -223,15 +230,22 @@ def make(
         style: weather and light for cameras by name (`sensors.styles.STYLES`): one for all worlds, or one for each. It
             changes neither the surface nor what anybody does.
         metres_per_pixel: of the raster of the ground, which says where the road ends.
+        device: 'cuda': the worlds live and move on a graphics card, as `worlds_on_gpu.GpuWorlds` says.
 
     Raises:
-        InputError: a value out of range, or roads that cannot be read.
+        InputError: a value out of range, roads that cannot be read, or no graphics card that can be used.
     """
+    expect_choice("make(device=...)", device, ("cpu", "cuda"))
     spelled = [roads] if isinstance(roads, str | RoadMap) else list(roads)
     if not spelled:
         raise InputError("make: expected roads such as 'town(seed=3)'. Got none.")
     maps = [one if isinstance(one, RoadMap) else catalog.make(one, "roads").build() for one in spelled]
-    return Worlds(
+    kind = Worlds
+    if device == "cuda":
+        from stalwart.drive.worlds_on_gpu import GpuWorlds
+
+        kind = GpuWorlds
+    return kind(
         maps, worlds, agents, walkers, egos, population_of(traffic), seed, first, dt_s, surface,
         [style] if isinstance(style, str) else style, metres_per_pixel,
     )  # fmt: skip

@@ -163,6 +163,13 @@ def bundles(scene: Scene) -> tuple[Boxes, Land]:
     return boxes, land
 
 
+def beam(camera: Camera) -> Floats:
+    """(1, W) how much of the own head lamps shines along each column."""
+    azimuths = camera.fan.azimuths + math.radians(camera.yaw_deg)
+    azimuths = (azimuths + math.pi) % (2 * math.pi) - math.pi
+    return np.asarray(np.exp(-((azimuths / 0.55) ** 2)), np.float32)[None]
+
+
 def see(
     scene: Scene,
     camera: Camera,
@@ -189,14 +196,11 @@ def see(
         )
     fan = camera.fan
     views = eyes(scene, ego, [mount(camera)])
-    azimuths = fan.azimuths + math.radians(camera.yaw_deg)
-    azimuths = (azimuths + math.pi) % (2 * math.pi) - math.pi
-    beam = np.exp(-((azimuths / 0.55) ** 2)).astype(np.float32)[None]
     keys = moment(scene, "camera", *(round(1000 * part) for part in mount(camera)))
     words = np.empty((1, 0, 0), np.uint16)
     frames(
         *bundles(scene),
-        Rays(*fan.singles, fan.azimuths, fan.slopes, fan.lens, beam, views, ego, keys),
+        Rays(*fan.singles, fan.azimuths, fan.slopes, fan.lens, beam(camera), views, ego, keys),
         Dress(look.layers, look.tiles, look.mirrored, look.ground, look.skies, look.textures.packed),
         Out(
             out.rgb, out.depth_m, out.kind, out.instance,

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from stalwart.drive.chance import GOLDEN, mixed
-from stalwart.drive.compiled import Array, Real, Whole, free_kernel, leaf
+from stalwart.drive.compiled import Array, Real, Whole, free_kernel, kernel, leaf
 from stalwart.drive.sensors import cast
 from stalwart.drive.sensors.cast import COSINE, EYE_X, EYE_Y, HALF_LENGTH, HALF_WIDTH, SINE
-from stalwart.drive.sensors.records import Boxes, Land, Rays
+from stalwart.drive.sensors.records import Boxes, Empty, Land, Rays
 from stalwart.drive.sensors.shading import clear
 from stalwart.drive.sensors.surface import in_tiles
 
@@ -30,6 +30,43 @@ class Echoes(NamedTuple):
     intensity: Array
     kind: Array
     instance: Array
+
+
+class Ears(NamedTuple):
+    """Scratch of one view of B boxes, H channels and W azimuths."""
+
+    slots: Array
+    owner: Array
+    near: Array
+    squares: Array
+    spans: Array
+    low: Array
+    high: Array
+    forward: Array
+    left: Array
+    base: Array
+    rate: Array
+    meets: Array
+    places: Array
+    dice: Array
+    light: Array
+    back: Array
+    depth: Array
+    code: Array
+    reach: Array
+
+
+def new_ears(boxes: int, height: int, width: int, empty: Empty) -> Ears:
+    """Scratch made by `empty(shape, dtype)`."""
+    flat = (width,)
+    return Ears(
+        empty((boxes, cast.SLOT_FIELDS), np.float64), empty((boxes,), np.int32), empty((boxes, width), np.float32),
+        empty((boxes, width), np.float32), empty((boxes, 2), np.int32), empty(flat, np.float32),
+        empty(flat, np.float32), empty((8,), np.float64), empty((8,), np.float64), empty((3,), np.float64),
+        empty((2, width), np.float32), empty(flat, np.uint8), empty(flat, np.int32), empty((2, width), np.uint32),
+        empty(flat, np.float32), empty(flat, np.float32), empty((height, width), np.float32),
+        empty((height, width), np.int32), empty((2, height), np.int64),
+    )  # fmt: skip
 
 
 class Faults(NamedTuple):
@@ -200,7 +237,7 @@ def listen(
 @free_kernel
 def scan_views(
     first: Whole, last: Whole, boxes: Boxes, land: Land, rays: Rays, out: Echoes, faults: Faults, air: Array,
-    albedo: Array, metres_per_square: Real,
+    albedo: Array, metres_per_square: Real, ears: Ears,
 ) -> None:  # fmt: skip
     """The views from first to last.
 
@@ -208,44 +245,43 @@ def scan_views(
         air: (styles, 2) float32, extinction for each metre and the chance of an echo from a drop or a flake.
         albedo: (32,) float32, reflectivity by class.
     """
-    worlds, count_boxes, per_metre = boxes.x.shape[0], boxes.x.shape[1], 1.0 / metres_per_square
-    height, width = out.range_m.shape[1], out.range_m.shape[2]
-    slots, owner = np.empty((count_boxes, cast.SLOT_FIELDS)), np.empty(count_boxes, np.int32)
-    near, squares = np.empty((count_boxes, width), np.float32), np.empty((count_boxes, width), np.float32)
-    spans, low, high = np.empty((count_boxes, 2), np.int32), np.empty(width, np.float32), np.empty(width, np.float32)
-    forward, left, base, rate = np.empty(8), np.empty(8), np.empty(3), np.empty((2, width), np.float32)
-    meets, places = np.empty(width, np.uint8), np.empty(width, np.int32)
-    dice = np.empty((2, width), np.uint32)
-    light, back = np.empty(width, np.float32), np.empty(width, np.float32)
-    depth, code = np.empty((height, width), np.float32), np.empty((height, width), np.int32)
-    reach = np.empty((2, height), np.int64)
     for view in range(first, last):
-        w = view % worlds
-        eye_z, ego, map_, style = rays.eyes[view, 2], rays.ego[w], land.map_of_world[w], land.style[w]
-        count = cast.place(
-            slots, owner, rays.eyes, view, ego, w, boxes.x, boxes.y, boxes.z0, boxes.yaw, boxes.length, boxes.width,
-            boxes.height, boxes.alive, faults.greatest_m,
-        )  # fmt: skip
-        begin = 1 if ego >= 0 and boxes.alive[w, ego] else 0
-        cast.cast_ground(depth, code, reach, rays.slopes, eye_z)
-        cast.cast_boxes(
-            depth, code, reach, near, slots, begin, count, rays.columns, rays.slopes, rays.lens, eye_z, low, high,
-            forward, left, spans,
-        )  # fmt: skip
-        for k in range(begin, count):
-            if spans[k, 0] < spans[k, 1]:
-                squareness(squares, near, slots, k, rays.columns, spans[k, 0], spans[k, 1])
-        base[0] = (rays.eyes[view, 0] - land.origin[map_, 0]) * per_metre
-        base[1] = (rays.eyes[view, 1] - land.origin[map_, 1]) * per_metre
-        base[2] = eye_z
-        cosine, sine = math.cos(rays.eyes[view, 3]) * per_metre, math.sin(rays.eyes[view, 3]) * per_metre
-        for u in range(width):
-            rate[0, u] = cosine * rays.columns[0, u] - sine * rays.columns[1, u]
-            rate[1, u] = sine * rays.columns[0, u] + cosine * rays.columns[1, u]
-        listen(
-            view, out.range_m, out.intensity, out.kind, out.instance, depth, code, reach, squares, owner, boxes.kind,
-            boxes.instance, w, rays.slopes, base, rate, land.raster, land.shape, map_, albedo, rays.keys[view],
-            np.float32(faults.greatest_m), np.float32(faults.deviation_m), np.float32(faults.dropout),
-            np.float32(air[style, 0] * faults.air), np.float32(air[style, 1] * faults.air), meets, places, dice, light,
-            back,
-        )  # fmt: skip
+        scan_view(view, boxes, land, rays, out, faults, air, albedo, metres_per_square, ears)
+
+
+@kernel
+def scan_view(
+    view: Whole, boxes: Boxes, land: Land, rays: Rays, out: Echoes, faults: Faults, air: Array, albedo: Array,
+    metres_per_square: Real, s: Ears,
+) -> None:  # fmt: skip
+    """One view, see `scan_views`."""
+    w, width, per_metre = view % boxes.x.shape[0], out.range_m.shape[2], 1.0 / metres_per_square
+    eye_z, ego, map_, style = rays.eyes[view, 2], rays.ego[w], land.map_of_world[w], land.style[w]
+    count = cast.place(
+        s.slots, s.owner, rays.eyes, view, ego, w, boxes.x, boxes.y, boxes.z0, boxes.yaw, boxes.length, boxes.width,
+        boxes.height, boxes.alive, faults.greatest_m,
+    )  # fmt: skip
+    begin = 1 if ego >= 0 and boxes.alive[w, ego] else 0
+    cast.cast_ground(s.depth, s.code, s.reach, rays.slopes, eye_z)
+    cast.cast_boxes(
+        s.depth, s.code, s.reach, s.near, s.slots, begin, count, rays.columns, rays.slopes, rays.lens, eye_z, s.low,
+        s.high, s.forward, s.left, s.spans,
+    )  # fmt: skip
+    for k in range(begin, count):
+        if s.spans[k, 0] < s.spans[k, 1]:
+            squareness(s.squares, s.near, s.slots, k, rays.columns, s.spans[k, 0], s.spans[k, 1])
+    s.base[0] = (rays.eyes[view, 0] - land.origin[map_, 0]) * per_metre
+    s.base[1] = (rays.eyes[view, 1] - land.origin[map_, 1]) * per_metre
+    s.base[2] = eye_z
+    cosine, sine = math.cos(rays.eyes[view, 3]) * per_metre, math.sin(rays.eyes[view, 3]) * per_metre
+    for u in range(width):
+        s.rate[0, u] = cosine * rays.columns[0, u] - sine * rays.columns[1, u]
+        s.rate[1, u] = sine * rays.columns[0, u] + cosine * rays.columns[1, u]
+    listen(
+        view, out.range_m, out.intensity, out.kind, out.instance, s.depth, s.code, s.reach, s.squares, s.owner,
+        boxes.kind, boxes.instance, w, rays.slopes, s.base, s.rate, land.raster, land.shape, map_, albedo,
+        rays.keys[view],
+        np.float32(faults.greatest_m), np.float32(faults.deviation_m), np.float32(faults.dropout),
+        np.float32(air[style, 0] * faults.air), np.float32(air[style, 1] * faults.air), s.meets, s.places, s.dice,
+        s.light, s.back,
+    )  # fmt: skip

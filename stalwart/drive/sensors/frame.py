@@ -215,32 +215,39 @@ def colour_rows(
 @free_kernel
 def see_views(
     first: Whole, last: Whole, boxes: Boxes, land: Land, rays: Rays, dress: Dress, out: Out, metres_per_square: Real,
-    slope_step: Real, column_step: Real, bits: Whole,
+    slope_step: Real, column_step: Real, bits: Whole, s: Slots, t: Row,
 ) -> None:  # fmt: skip
     """The views from first to last; view c * worlds + w is camera c of world w."""
-    worlds, per_metre = boxes.x.shape[0], 1.0 / metres_per_square
-    s = new_slots(boxes.x.shape[1], out.depth.shape[1], out.depth.shape[2])
-    t = new_row(out.depth.shape[2])
     for view in range(first, last):
-        w, camera = view % worlds, view // worlds
-        style, map_ = land.styles[land.style[w]], land.map_of_world[w]
-        eye_z = rays.eyes[view, 2]
-        turn = np.float64(land.sun_azimuth[w]) - rays.eyes[view, 3]
-        sun_x, sun_y = math.cos(turn), math.sin(turn)
-        begin, count = cast_view(out.depth[view], view, w, boxes, style, sun_x, sun_y, rays, s)
-        dress_view(begin, count, w, camera, boxes, style, sun_x, sun_y, eye_z, rays, dress, s, slope_step, bits)
-        snow = 1 if style[styles.SNOW] > 0 else 0
-        sky = dress.skies[land.style[w]]
-        aim(view, land.sun_azimuth[w], sky, map_, snow, per_metre, land, rays, dress, t, bits)
-        if style[styles.DROPS] > 0:
-            falling.fall(s.veil, style, rays.keys[view])
-        colour_rows(
-            view, camera, map_, per_metre, eye_z, style, slope_step, column_step, bits, out.rgb, out.depth, out.kind,
-            out.instance, out.texels, out.gain, out.bias, land.raster, land.shape, land.paint, land.paint_table,
-            rays.slopes, rays.columns, rays.beams, dress.bank, s.code, s.reach, s.shady, s.walls, s.faces, s.gains,
-            s.biases, s.slots, s.wear, s.numbers, s.tints, s.veil, t.texel, t.places, t.textures, t.kinds, t.paint,
-            t.seen, t.eights, t.gain, t.bias, t.light, t.reflected, t.sky, t.layers, t.aim,
-        )  # fmt: skip
+        see_view(view, boxes, land, rays, dress, out, metres_per_square, slope_step, column_step, bits, s, t)
+
+
+@kernel
+def see_view(
+    view: Whole, boxes: Boxes, land: Land, rays: Rays, dress: Dress, out: Out, metres_per_square: Real,
+    slope_step: Real, column_step: Real, bits: Whole, s: Slots, t: Row,
+) -> None:  # fmt: skip
+    """One view, see `see_views`; `s` and `t` are scratch."""
+    worlds, per_metre = boxes.x.shape[0], 1.0 / metres_per_square
+    w, camera = view % worlds, view // worlds
+    style, map_ = land.styles[land.style[w]], land.map_of_world[w]
+    eye_z = rays.eyes[view, 2]
+    turn = np.float64(land.sun_azimuth[w]) - rays.eyes[view, 3]
+    sun_x, sun_y = math.cos(turn), math.sin(turn)
+    begin, count = cast_view(out.depth[view], view, w, boxes, style, sun_x, sun_y, rays, s)
+    dress_view(begin, count, w, camera, boxes, style, sun_x, sun_y, eye_z, rays, dress, s, slope_step, bits)
+    snow = 1 if style[styles.SNOW] > 0 else 0
+    sky = dress.skies[land.style[w]]
+    aim(view, land.sun_azimuth[w], sky, map_, snow, per_metre, land, rays, dress, t, bits)
+    if style[styles.DROPS] > 0:
+        falling.fall(s.veil, style, rays.keys[view])
+    colour_rows(
+        view, camera, map_, per_metre, eye_z, style, slope_step, column_step, bits, out.rgb, out.depth, out.kind,
+        out.instance, out.texels, out.gain, out.bias, land.raster, land.shape, land.paint, land.paint_table,
+        rays.slopes, rays.columns, rays.beams, dress.bank, s.code, s.reach, s.shady, s.walls, s.faces, s.gains,
+        s.biases, s.slots, s.wear, s.numbers, s.tints, s.veil, t.texel, t.places, t.textures, t.kinds, t.paint,
+        t.seen, t.eights, t.gain, t.bias, t.light, t.reflected, t.sky, t.layers, t.aim,
+    )  # fmt: skip
 
 
 def frames(
@@ -250,6 +257,12 @@ def frames(
     """All views; the textures' size is 2**bits."""
 
     def work(first: int, last: int) -> None:
-        see_views(first, last, boxes, land, rays, dress, out, metres_per_square, slope_step, column_step, bits)
+        height, width = out.depth.shape[1:]
+        eights = np.zeros((2, -(-width // 8)), np.uint64)
+        slots = new_slots(boxes.x.shape[1], height, width, np.empty)
+        row = new_row(width, np.empty, eights, eights.view(np.uint8))
+        see_views(
+            first, last, boxes, land, rays, dress, out, metres_per_square, slope_step, column_step, bits, slots, row
+        )
 
     share(work, len(out.depth))

@@ -13,7 +13,7 @@ from stalwart.core.errors import InputError
 from stalwart.drive.scene import Bytes, Class, Floats, Scene
 from stalwart.drive.sensors import styles
 from stalwart.drive.sensors.camera import bundles, eyes
-from stalwart.drive.sensors.echoes import Echoes, Faults, scan_views
+from stalwart.drive.sensors.echoes import Echoes, Faults, new_ears, scan_views
 from stalwart.drive.sensors.fan import Fan, spinning
 from stalwart.drive.sensors.moments import moment
 from stalwart.drive.sensors.records import Rays
@@ -113,6 +113,18 @@ def room(lidar: Lidar, worlds: int) -> Scan:
     )
 
 
+def tables(lidar: Lidar) -> tuple[Faults, Floats, Floats]:
+    """How good the LiDAR is, what each style's air does, and what classes reflect, as `scan_views` takes them."""
+    faults = Faults(lidar.greatest_m, lidar.deviation_m, lidar.dropout, lidar.weather)
+    table = styles.table()
+    thin = table[:, styles.EXTINCTION] <= 0.005
+    air = np.stack([np.where(thin, 0, table[:, styles.EXTINCTION]), table[:, styles.DROPS] * 1.5e-6], 1)
+    albedo = np.zeros(32, np.float32)
+    for kind, value in REFLECTIVITY.items():
+        albedo[kind] = value
+    return faults, air.astype(np.float32), albedo
+
+
 def scan(scene: Scene, lidar: Lidar, ego: NDArray[np.int32] | None = None, out: Scan | None = None) -> Scan:
     """What a LiDAR on box `ego` of each world (box 0 where none is given) hears; the box itself is not heard.
 
@@ -133,17 +145,11 @@ def scan(scene: Scene, lidar: Lidar, ego: NDArray[np.int32] | None = None, out: 
     keys = moment(scene, "lidar", round(lidar.x_m * 1000), round(lidar.y_m * 1000), round(lidar.z_m * 1000))
     rays = Rays(*fan.singles, fan.azimuths, fan.slopes, fan.lens, np.zeros((1, 0), np.float32), views, ego, keys)
     echoes = Echoes(out.range_m, out.intensity, out.kind, out.instance)
-    faults = Faults(lidar.greatest_m, lidar.deviation_m, lidar.dropout, lidar.weather)
-    table = styles.table()
-    thin = table[:, styles.EXTINCTION] <= 0.005
-    air = np.stack([np.where(thin, 0, table[:, styles.EXTINCTION]), table[:, styles.DROPS] * 1.5e-6], 1)
-    albedo = np.zeros(32, np.float32)
-    for kind, value in REFLECTIVITY.items():
-        albedo[kind] = value
 
     def work(first: int, last: int) -> None:
+        ears = new_ears(scene.boxes, lidar.channels, lidar.azimuths, np.empty)
         per_pixel = scene.ground.metres_per_pixel
-        scan_views(first, last, boxes, land, rays, echoes, faults, air.astype(np.float32), albedo, per_pixel)
+        scan_views(first, last, boxes, land, rays, echoes, *tables(lidar), per_pixel, ears)
 
     share(work, scene.worlds)
     return out

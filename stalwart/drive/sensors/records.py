@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from stalwart.drive.compiled import Array, Whole, kernel
+from stalwart.drive.compiled import Array
 from stalwart.drive.sensors.cast import SLOT_FIELDS
 from stalwart.drive.sensors.surface import WEAR_FIELDS, WEAR_NUMBERS
 
@@ -138,26 +139,29 @@ class Row(NamedTuple):
     aim: Array
 
 
-@kernel
-def new_slots(boxes: Whole, height: Whole, width: Whole) -> Slots:
+Empty = Callable[[tuple[int, ...], Any], Any]
+"""`numpy.empty`, or what makes the same on another device."""
+
+
+def new_slots(boxes: int, height: int, width: int, empty: Empty) -> Slots:
+    """Scratch made by `empty(shape, dtype)`."""
+    one, each, four = (width,), (boxes, width), (boxes, 4 * width)
     return Slots(
-        np.empty((boxes, SLOT_FIELDS)), np.empty(boxes, np.int32), np.empty((boxes, width), np.float32),
-        np.empty((boxes, width), np.int32), np.empty((boxes, width), np.int32),
-        np.empty((boxes, 4 * width), np.uint16), np.empty((boxes, 4 * width), np.uint16),
-        np.empty((4, width), np.float32), np.empty((boxes, WEAR_FIELDS), np.float32),
-        np.empty((boxes, WEAR_NUMBERS), np.int32),
-        np.empty((boxes, 3), np.float32), np.empty((boxes, 2), np.int32), np.empty(width, np.float32),
-        np.empty(width, np.float32), np.empty(8), np.empty(8), np.empty((height, width), np.int32),
-        np.empty((2, height), np.int64), np.empty(height, np.bool_), np.empty((height, width), np.uint8),
+        empty((boxes, SLOT_FIELDS), np.float64), empty((boxes,), np.int32), empty(each, np.float32),
+        empty(each, np.int32), empty(each, np.int32), empty(four, np.uint16), empty(four, np.uint16),
+        empty((4, width), np.float32), empty((boxes, WEAR_FIELDS), np.float32), empty((boxes, WEAR_NUMBERS), np.int32),
+        empty((boxes, 3), np.float32), empty((boxes, 2), np.int32), empty(one, np.float32), empty(one, np.float32),
+        empty((8,), np.float64), empty((8,), np.float64), empty((height, width), np.int32),
+        empty((2, height), np.int64), empty((height,), np.bool_), empty((height, width), np.uint8),
     )  # fmt: skip
 
 
-@kernel
-def new_row(width: Whole) -> Row:
-    seen = np.zeros((2, (width + 7) // 8 * 8), np.uint8)
+def new_row(width: int, empty: Empty, eights: Any, seen: Any) -> Row:
+    """Scratch likewise; `seen` are the bytes (2, 8 n) of `eights` (2, n) uint64, all 0, for n of at least width / 8."""
+    one, four = (width,), (1, 4 * width)
     return Row(
-        np.empty(width, np.uint32), np.empty(width, np.uint32), np.empty(width, np.uint32), np.empty((2, width),
-        np.uint8), np.empty((3, width), np.uint8), seen, seen.view(np.uint64), np.empty((1, 4 * width), np.uint16),
-        np.empty((1, 4 * width), np.uint16), np.empty((3, 4), np.uint16), np.empty(3, np.float32), np.empty(width,
-        np.int32), np.empty((2, 16), np.uint32), np.empty(6),
+        empty(one, np.uint32), empty(one, np.uint32), empty(one, np.uint32), empty((2, width), np.uint8),
+        empty((3, width), np.uint8), seen, eights, empty(four, np.uint16), empty(four, np.uint16),
+        empty((3, 4), np.uint16), empty((3,), np.float32), empty(one, np.int32), empty((2, 16), np.uint32),
+        empty((6,), np.float64),
     )  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.drive.chance import mixed
-from stalwart.drive.compiled import Whole, free_kernel
+from stalwart.drive.compiled import Whole, free_kernel, part
 from stalwart.drive.geometry.tables import Places, Tables
 from stalwart.drive.threads import share
 from stalwart.drive.traffic.around import Floats
@@ -35,13 +35,18 @@ def _join(
     mask: NDArray[np.bool_], first: int, last: int,
 ) -> None:  # fmt: skip
     for i in range(first, last):
-        f, n, route = floats[i], ints[i], routes[i]
-        egos = route.shape[0]
-        for e in range(egos):
+        for e in range(routes.shape[1]):
             if mask[i, e]:
-                z = words[i].copy()
-                z[KEY] = mixed(z[KEY] + z[TICK])  # routes are drawn from the key alone
-                n[ALIVE, e] = 0
-                settle(t, p, f, n, z, traits[i], crowd, egos, e, _DRIVES, _ANYWHERE)
-                if n[ALIVE, e]:
-                    lay_route(t, f, n, z, route, e)
+                come(t, p, floats[i], ints[i], words[i], routes[i], traits[i], crowd, e)
+
+
+@part
+def come(t: Tables, p: Places, f: Floats, n: Ints, z: Words, route: Ints, mine: Floats, crowd: Crowd, e: int) -> None:
+    """One driver from outside begins anew."""
+    key = z[KEY]
+    z[KEY] = mixed(key + z[TICK])  # for now: routes are drawn from the key alone
+    n[ALIVE, e] = 0
+    settle(t, p, f, n, z, mine, crowd, route.shape[0], e, _DRIVES, _ANYWHERE)
+    if n[ALIVE, e]:
+        lay_route(t, f, n, z, route, e)
+    z[KEY] = key

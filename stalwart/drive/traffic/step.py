@@ -75,14 +75,14 @@ def _advance(
     head, link, order = np.empty(most, np.int32), np.empty(agents, np.int32), np.empty(agents, np.int32)
     notes = np.empty((NOTES, agents), np.float32)
     for i in range(first, last):
-        _tick(
+        tick(
             t, p, floats[i], ints[i], words[i], routes[i], traits[i], grip[i], crowd, walkers, dt, head, link, order,
             notes,
         )  # fmt: skip
 
 
 @part
-def _tick(
+def tick(
     t: Tables, p: Places, f: Floats, n: Ints, z: Words, route: Ints, mine: Floats, grip: float, crowd: Crowd,
     walkers: int, dt: float, head: Links, link: Links, order: Links, notes: Floats,
 ) -> None:  # fmt: skip
@@ -181,13 +181,21 @@ def _start(
 ) -> None:  # fmt: skip
     for i in range(first, last):
         if mask[i]:
-            f, n, z, route = floats[i], ints[i], words[i], routes[i]
-            egos, agents = route.shape[0], f.shape[1]
-            z[KEY] = mixed(keys[i] + episode[i])
-            z[TICK] = _NO_TICK
-            n[ALIVE, :] = 0
-            for a in range(agents):
-                settle(t, p, f, n, z, traits[i], crowd, egos, a, a >= agents - walkers, _ANYWHERE)
-                if a < egos:
-                    lay_route(t, f, n, z, route, a)
-            z[TICK] = _ONE_TICK
+            begin(t, p, floats[i], ints[i], words[i], routes[i], traits[i], crowd, walkers, keys[i], episode[i])
+
+
+@part
+def begin(
+    t: Tables, p: Places, f: Floats, n: Ints, z: Words, route: Ints, mine: Floats, crowd: Crowd, walkers: int,
+    key: Whole, episode: Whole,
+) -> None:  # fmt: skip
+    """An episode of one world begins."""
+    egos, agents = route.shape[0], f.shape[1]
+    z[KEY] = mixed(key + episode)
+    z[TICK] = _NO_TICK
+    n[ALIVE, :] = 0
+    for a in range(agents):
+        settle(t, p, f, n, z, mine, crowd, egos, a, a >= agents - walkers, _ANYWHERE)
+        if a < egos:
+            lay_route(t, f, n, z, route, a)
+    z[TICK] = _ONE_TICK
