@@ -8,11 +8,12 @@ and very slowly, for tests.
 
 from __future__ import annotations
 
+import dis
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType, ModuleType
+from collections.abc import Callable
+from types import FunctionType, ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -57,11 +58,11 @@ def uploaded(bundle: Any) -> Any:
 
 
 def beside(worlds: int, *shape: int, dtype: torch.dtype) -> torch.Tensor:
-    """(worlds, *shape) zeros, of which the worlds' own numbers lie side by side in memory, not those of one world.
+    """(worlds, *shape) not filled, of which the worlds' own numbers lie side by side in memory, not those of one world.
 
     Threads of neighbouring worlds that read the same quantity then read one stretch of memory.
     """
-    return torch.zeros((*shape, worlds), dtype=dtype, device=DEVICE).movedim(-1, 0)
+    return torch.empty((*shape, worlds), dtype=dtype, device=DEVICE).movedim(-1, 0)
 
 
 def spread(array: NDArray[Any]) -> torch.Tensor:
@@ -121,20 +122,14 @@ def launcher(function: Callable[..., None]) -> Callable[[int, tuple[Any, ...]], 
 def form_of(function: Callable[..., Any]) -> Any:
     """A function's form for the card: the same code, with the forms for the card of all compiled functions it calls."""
     plain: Any = getattr(function, "py_func", function)
-    known, names = plain.__globals__, set(_names(plain.__code__))
+    known, names = plain.__globals__, set(plain.__code__.co_names)
     inner: dict[str, Any] = {"__builtins__": known["__builtins__"], "__name__": plain.__module__}
-    for name in names & known.keys():
-        inner[name] = _value(known[name], names)
+    for step in dis.get_instructions(plain):
+        if step.opname == "LOAD_GLOBAL" and step.argval in known:
+            inner[step.argval] = _value(known[step.argval], names)
     made = FunctionType(plain.__code__, inner, plain.__name__, plain.__defaults__)
     made.__module__ = plain.__module__
     return made if SIMULATED else cuda.jit(device=True)(made)
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 def _value(value: Any, names: set[str]) -> Any:

@@ -116,6 +116,11 @@ class GpuWorlds(Worlds):
             flags[..., 0], flags[..., 1], flags[..., 2], flags[..., 3], flags[..., 4],
         )  # fmt: skip
 
+    def _word(self, column: int) -> Tensor:
+        """(W,) a column of the words by its bits, as PyTorch does little with 64 bits without a sign."""
+        words: Any = self.state.words
+        return cast(Tensor, words[:, column].view(torch.int64))
+
     def scene_on_gpu(self, boxes: int = 64) -> GpuScene:
         """What sensors see now, for those of `sensors.on_gpu`. The same tensors are written to at each call."""
         s = self.state
@@ -123,7 +128,7 @@ class GpuWorlds(Worlds):
             raise InputError(f"scene(boxes=...) must hold all {s.agents} agents. Got {boxes}.")
         if self._scene is None or self._scene.boxes != boxes:
             self._scene = Scene.empty(s.worlds, boxes, self.ground)
-            self._scene.map_of_world[:] = cast(Any, s.words)[:, 2].long().cpu().numpy()
+            self._scene.map_of_world[:] = self._word(2).cpu().numpy()
             self._shown = GpuScene.of(self._scene)
             self._spare = beside(s.worlds, boxes, dtype=_FLOAT), beside(s.worlds, boxes, dtype=_INT)
         seen = self._shown.boxes._asdict()
@@ -131,8 +136,8 @@ class GpuWorlds(Worlds):
             self.worlds, self._tables, self._places, s.floats, s.ints, s.words, self._dt, *self._standing,
             *(seen[name] for name in _SHOWN.values()), *self._spare,
         )  # fmt: skip
-        self._shown.key.copy_(cast(Any, s.words)[:, 0])
-        self._shown.tick.copy_(cast(Any, s.words)[:, 1])
+        self._shown.key.view(torch.int64).copy_(self._word(0))
+        self._shown.tick.copy_(self._word(1))
         return self._shown
 
     def scene(self, boxes: int = 64) -> Scene:

@@ -14,18 +14,20 @@ import torch
 
 from stalwart import drive
 from stalwart.core.errors import InputError
+from stalwart.drive.world.angles import cosine_sine
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "drive_gpu.py"
 
 
-def test_the_simulated_card_moves_tells_and_hears_what_the_processor_does() -> None:
+def test_the_simulated_card_moves_tells_hears_and_sees_what_the_processor_does() -> None:
     said = subprocess.run(
-        [sys.executable, BENCHMARK, "--worlds", "2", "--agents", "4", "--channels", "3", "--azimuths", "8"],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True, text=True, check=False,
+        [sys.executable, BENCHMARK, "--tiny"], env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True,
+        text=True, check=False,
     )  # fmt: skip
     assert said.returncode == 0, said.stdout + said.stderr
     assert "integers of state" in said.stdout
     assert "LiDAR: range_m" in said.stdout
+    assert "camera: rgb" in said.stdout
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a graphics card")
@@ -36,11 +38,14 @@ def test_without_a_card_one_line_says_so() -> None:
         drive.make("crossroads(seed=1)", device="tpu")  # type: ignore[arg-type]
 
 
+def turned(i: int, angle: Any, out: Any) -> None:
+    out[i, 0], out[i, 1] = cosine_sine(angle[i])
+
+
 def test_a_form_for_the_card_compiles_to_its_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
     from numba import cuda, types
 
     from stalwart.drive import on_gpu
-    from stalwart.drive.world.angles import cosine_sine
 
     try:
         compile_ptx: Any = cuda.compile_ptx
@@ -53,10 +58,6 @@ def test_a_form_for_the_card_compiles_to_its_machine_code(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(cuda.dispatcher, "get_current_device", lambda: Card)
 
-    def turned(i: int, angle: Any, out: Any) -> None:
-        out[i, 0], out[i, 1] = cosine_sine(angle[i])
-
-    turned.__globals__["cosine_sine"] = cosine_sine
     floats = types.Array(types.float32, 1, "C"), types.Array(types.float32, 2, "A")
     code, _ = compile_ptx(
         on_gpu.launcher(turned), types.void(types.int64, types.Tuple(floats)), cc=(9, 0), device=False

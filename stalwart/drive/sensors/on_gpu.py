@@ -72,7 +72,7 @@ class GpuScene:
 
     def moment(self, *parts: int | str) -> Tensor:
         """(worlds,) uint64, as `moments.moment`."""
-        out = torch.zeros(self.worlds, dtype=torch.uint64, device=DEVICE)
+        out = _empty((self.worlds,), torch.uint64)
         _moment(self.worlds, out, self.key, self.tick, np.uint64(seed_of(*parts)))
         return out
 
@@ -108,7 +108,7 @@ def frame_room(camera: Camera, worlds: int, affine: bool = False) -> Frames:
 
 
 def _empty(shape: tuple[int, ...], kind: torch.dtype) -> Any:
-    return torch.zeros(shape, dtype=kind, device=DEVICE)
+    return torch.empty(shape, dtype=kind, device=DEVICE)
 
 
 def _rays(scene: GpuScene, fan: Fan, beams: Any, carriers: Tensor, mount: Mount, keys: Tensor) -> Rays:
@@ -164,7 +164,7 @@ def see(
           for part in (out.gain, out.bias)),
     )  # fmt: skip
     at_once = min(AT_ONCE, scene.worlds)
-    eights = _empty((at_once, 2, -(-camera.width // 8)), torch.int64)
+    eights = torch.zeros((at_once, 2, -(-camera.width // 8)), dtype=torch.int64, device=DEVICE)
     slots = new_slots(scene.boxes.x.shape[1], *shape[1:], lambda size, kind: _scratch(at_once, size, kind))
     row = new_row(
         camera.width, lambda size, kind: _scratch(at_once, size, kind), eights.view(torch.uint64),
