@@ -19,6 +19,7 @@ from stalwart.drive.world.angles import cosine_sine
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "drive_gpu.py"
 
 
+@pytest.mark.slow
 def test_the_simulated_card_moves_tells_hears_and_sees_what_the_processor_does() -> None:
     said = subprocess.run(
         [sys.executable, BENCHMARK, "--tiny"], env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True,

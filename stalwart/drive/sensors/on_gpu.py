@@ -72,7 +72,7 @@ class GpuScene:
 
     def moment(self, *parts: int | str) -> Tensor:
         """(worlds,) uint64, as `moments.moment`."""
-        out = _empty((self.worlds,), torch.uint64)
+        out: Tensor = _empty((self.worlds,), torch.uint64)
         _moment(self.worlds, out, self.key, self.tick, np.uint64(seed_of(*parts)))
         return out
 
