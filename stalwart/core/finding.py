@@ -141,13 +141,10 @@ class ObjectGoal(ABC):
 def surest(finder: Finder, outputs: Any, images: Tensor, most: int) -> list[tuple[Tensor, Detections]]:
     """For each image the surest candidates that do not repeat one another: which they are (n,), and what they say.
 
-    Boxes are cut at the image's border. A finder may have `peaks(outputs)`, (B, A, K), by which scores are multiplied:
-    1 where a candidate is the surest of its neighbourhood, 0 elsewhere.
+    Boxes are cut at the image's border.
     """
     boxes, logits = finder.candidates(outputs)
     scores = logits.sigmoid()
-    if hasattr(finder, "peaks"):
-        scores = scores * finder.peaks(outputs)
     size = torch.tensor([images.shape[3], images.shape[2]] * 2, device=boxes.device, dtype=boxes.dtype)
     boxes = torch.minimum(boxes.clamp_min(0), size)
     return [_best(boxes[row], scores[row], most) for row in range(len(images))]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stalwart.core import catalog
 from stalwart.core.contracts import Objects, Signature
 from stalwart.core.errors import InputError
-from stalwart.core.finding import finder_of, masker_of
+from stalwart.core.finding import finder_of, masker_of, surest
 from stalwart.core.objects import stack
 from stalwart.models._dense_heads import _gaussians
 
@@ -82,6 +82,19 @@ def test_the_loss_is_least_where_all_is_said_rightly() -> None:
     assert float(finder.losses(wrong_class, targets)) > right + 5
     nothing = torch.full_like(raw, -30.0)
     assert float(finder.losses(nothing, targets)) > right + 5
+
+
+def test_neighbouring_places_may_hold_an_object_each() -> None:
+    """Two small ones of a class side by side are both seen; what says the same twice is seen once."""
+    boxes, labels = torch.tensor([[10.0, 10, 12, 18], [12, 10, 14, 18]]), torch.tensor([1, 1])
+    images, finder = torch.zeros(1, 3, 40, 56), finder_of(build("detection"))
+    raw = perfect(boxes, labels, (40, 56), 2)
+    [(_, found)] = surest(finder, raw, images, 100)
+    seen = found.boxes[found.scores > 0.5]
+    torch.testing.assert_close(seen[seen[:, 0].argsort()], boxes, atol=1e-3, rtol=1e-3)
+    again = perfect(torch.tensor([[4.0, 6, 20, 30], [6, 6, 22, 30]]), labels, (40, 56), 2)
+    [(_, found)] = surest(finder, again, images, 100)
+    assert int((found.scores > 0.5).sum()) == 1
 
 
 def test_the_loss_of_each_image_is_its_own_and_crowds_are_not_learned() -> None:

@@ -130,7 +130,7 @@ SHARED = textwrap.dedent("""
     torch.set_num_threads(1)
     for case in sys.argv[2:]:
         limit, batch = case.split("/")
-        asked = ["--limit", limit, "--batch", batch, "--audit", "0", "--json"]
+        asked = ["--attack", "pgd(steps=8)", "--limit", limit, "--batch", batch, "--audit", "0", "--json"]
         code = run(["attack", sys.argv[1], "--threat", "l2(1.0)", "--threat", f"linf(0.{limit})", *asked])
         assert code == 0
 """)
@@ -140,7 +140,7 @@ def test_two_processes_come_to_the_figures_of_one(run: Path, tmp_path: Path) -> 
     """The same JSON and tensors, bit for bit, and one process speaks for all."""
     whole = {}
     for limit, batch in CASES:
-        list(stalwart.attack_run(run, threats=["l2(1.0)", f"linf(0.{limit})"], limit=limit, batch=batch))
+        list(stalwart.attack_run(run, ["pgd(steps=8)"], ["l2(1.0)", f"linf(0.{limit})"], limit=limit, batch=batch))
         whole |= results(run)
     for path in (run / "results").glob("*.*"):
         path.unlink()

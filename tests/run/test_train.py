@@ -433,7 +433,8 @@ PARALLEL = textwrap.dedent("""
         torch.manual_seed(0)
         layers = [nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.MaxPool2d(2)]
         model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, 10))
-        settings = Training(epochs=2, batch=65, augments=("crop(1)",), optimizer="sgd(lr=0.05)", clip=5.0)
+        epochs = 2 if number == 0 else 1
+        settings = Training(epochs=epochs, batch=65, augments=("crop(1)",), optimizer="sgd(lr=0.05)", clip=5.0)
         for event in train("digits()", model, objective=objective, settings=settings, out=f"{sys.argv[1]}/{number}"):
             pass
 """)
