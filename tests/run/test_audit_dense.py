@@ -77,6 +77,16 @@ def test_a_figure_that_no_image_falls_for_is_doubtful_all_the_same() -> None:
     assert strong.says == "trusted"
 
 
+def test_a_loss_that_jumps_where_pixels_turn_wrong_is_no_false_slope() -> None:
+    """Every step turns all pixels, and the usual loss of maps, which then weighs them half, is lower for it."""
+    images = torch.full((2, 3, 8, 8), 0.5 + 0.1 / 255)
+    found = stalwart.audit(
+        Shade(), images, torch.ones(2, 8, 8).long(), "pgd(steps=2)", "linf(0.01)", task="semantic()", classes=("a", "b")
+    )
+    assert found.faults == ()
+    assert found.lowest == 0
+
+
 class Decided(nn.Module):
     """A map of three classes that says no more than which it is, or how likely each is."""
 

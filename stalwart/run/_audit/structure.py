@@ -152,8 +152,7 @@ def _range(case: Case) -> Check:
 def _slope(case: Case, images: Tensor, index: Tensor, seen: set[str]) -> tuple[Check, Tensor | None]:
     """Is there a gradient, and if not, where does it end?"""
     name = "gradient"
-    kinds = case.kinds()
-    kind = "margin" if "margin" in kinds else ""
+    kinds, kind = case.kinds(), _smooth(case)
     gradient = _gradient(case.goal(kind).select(index), images)
     steps = ", ".join(sorted(seen & tape.STEPS))
     by = f" (in the forward pass: {steps})" if steps else ""
@@ -198,8 +197,7 @@ def _uphill(case: Case, images: Tensor, index: Tensor, gradient: Tensor | None) 
     name = "uphill"
     if gradient is None:
         return Check(name, "skipped", "Needs a gradient and a forward pass that repeats itself.")
-    kind = "margin" if "margin" in case.kinds() else ""
-    goal = case.goal(kind).select(index)
+    goal = case.goal(_smooth(case)).select(index)
     with torch.no_grad():
         before = goal(images).loss
         best = torch.zeros_like(before, dtype=torch.bool)
@@ -212,6 +210,12 @@ def _uphill(case: Case, images: Tensor, index: Tensor, gradient: Tensor | None) 
         f"A small step along the gradient raises the loss on {share:.0%} of images only: the slope is not the model's."
     )
     return Check("false-slope", "broken" if share < 0.7 else "doubtful", says)
+
+
+def _smooth(case: Case) -> str:
+    """The loss by which slopes are looked at: one without jumps, as those have that weigh less what is wrong already."""
+    known = case.kinds()
+    return next((kind for kind in ("margin", "cross_entropy") if kind in known), "")
 
 
 def _gradient(goal: Goal, images: Tensor) -> Tensor | None:
