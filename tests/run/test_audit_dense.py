@@ -87,6 +87,23 @@ def test_a_loss_that_jumps_where_pixels_turn_wrong_is_no_false_slope() -> None:
     assert found.lowest == 0
 
 
+@pytest.mark.parametrize("shifted", [False, True])
+def test_a_model_of_other_pixels_is_told_by_the_tasks_own_figure(shifted: bool) -> None:
+    images, maps = shades()
+    model = nn.Sequential(Shift(), Shade()) if shifted else Shade()
+    found = stalwart.audit(model, images, maps, "pgd(steps=1)", "linf(0.01)", task="semantic()", classes=("a", "b"))
+    (check,) = [check for check in found.checks if check.name == "pixel-range"]
+    assert check.outcome == ("broken" if shifted else "passed")
+    assert "100% mIoU" in check.says
+
+
+class Shift(nn.Module):
+    """From −1..1 to 0..1."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images + 1) / 2
+
+
 class Decided(nn.Module):
     """A map of three classes that says no more than which it is, or how likely each is."""
 

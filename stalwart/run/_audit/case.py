@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stalwart.core import catalog
 from stalwart.core.contracts import Attack, Goal, Rendered, Task, Threat
 from stalwart.core.errors import InputError
+from stalwart.pages.numbers import spoken
 from stalwart.run._audit.spoiled import Spoiled
 from stalwart.run._judge import Ledger, search
 
@@ -67,10 +68,11 @@ class Case:
     def n(self) -> int:
         return len(self.images)
 
-    @property
-    def well(self) -> str:
-        """What a model does with an image that stands, for sentences that go on with how many."""
-        return "is right on" if self.spoiled is None else "stays within the task's bound on"
+    def well(self, figure: float) -> str:
+        """How well the model does, for sentences."""
+        return (
+            f"is right on {figure:.0%}" if self.spoiled is None else f"comes to {figure:.0%} {spoken(self.task.score)}"
+        )
 
     def goal(self, kind: str, model: nn.Module | None = None) -> Goal:
         return self.task.goal(model or self.model, self.targets, kind)

@@ -46,8 +46,8 @@ class Spoiled:
             self.lowest = min(self.lowest, self.figure())
 
     @torch.no_grad()
-    def figure(self) -> float:
-        """The task's score of each image at its worst, in [0, 1]."""
+    def figure(self, images: Tensor | None = None) -> float:
+        """The task's score, in [0, 1], of such pictures (B, C, H, W) or of each image at its worst."""
         metric = self.task.metric(self.info)
-        metric.update(self.task.predict(self.model, self.worst.images), self.targets)
+        metric.update(self.task.predict(self.model, self.worst.images if images is None else images), self.targets)
         return float(metric.compute()[self.task.score])

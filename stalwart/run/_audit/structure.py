@@ -127,6 +127,8 @@ def _range(case: Case) -> Check:
     images = case.images
 
     def right(pixels: Tensor) -> float:
+        if case.spoiled is not None:
+            return case.spoiled.figure(pixels)
         reached = case.goal("")(pixels).reached
         assert reached is not None
         return 1 - float(reached.float().mean())
@@ -142,10 +144,10 @@ def _range(case: Case) -> Check:
             return Check(
                 name,
                 "broken",
-                f"The model {case.well} {own:.0%} of clean images in [0, 1] and {other:.0%} in {label}: it expects "
-                "another range, so ε does not mean what it says.",
+                f"Untouched the model {case.well(own)} in [0, 1] and {case.well(other)} in {label}: it expects another "
+                "range, so ε does not mean what it says.",
             )
-    says = f"No usual normalisation would do better than pixels in [0, 1], where the model {case.well} {own:.0%}."
+    says = f"No usual normalisation would do better than pixels in [0, 1], where the model {case.well(own)}."
     return Check(name, "passed", says)
 
 
@@ -213,7 +215,7 @@ def _uphill(case: Case, images: Tensor, index: Tensor, gradient: Tensor | None) 
 
 
 def _smooth(case: Case) -> str:
-    """The loss by which slopes are looked at: one without jumps, as those have that weigh less what is wrong already."""
+    """The loss by which slopes are looked at: one without jumps, which those have that weigh less what is wrong."""
     known = case.kinds()
     return next((kind for kind in ("margin", "cross_entropy") if kind in known), "")
 
