@@ -1,10 +1,12 @@
 """Learners beside Stable-Baselines3 in one run: the same environment, steps, network and settings; by turns.
 
-Seconds are processor time of this process with one thread, which other work disturbs less than wall time. They hold all
-that happens between the first and the last step of training. Evaluation is apart: the best action, as many episodes.
+Seconds are processor time of this process with one thread, which other work disturbs less than the clock's. They hold
+all that happens between the first and the last step of training. Evaluation is apart: the best action, equal episodes.
+With --threads above 1 both libraries may use as many, and the clock counts: for a quiet machine.
 With --out each turn is kept as a line of JSON, and the same command goes on where it was broken off.
 
     python benchmarks/rl_speed.py [--only cartpole-ppo pendulum-sac] [--seeds 5] [--scale 1.0] [--out turns.jsonl]
+    python benchmarks/rl_speed.py --only driving-ppo-apart --threads 2
 """
 
 from __future__ import annotations
@@ -132,14 +134,20 @@ def opened(pair: Pair, seed: int) -> Any:
     return worlds
 
 
+def clock_of() -> Callable[[], float]:
+    """Processor seconds with one thread, else those of the clock."""
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
 def ours(pair: Pair, seed: int, steps: int, episodes: int = EPISODES) -> tuple[float, float]:
-    """Mean return, and processor seconds of training."""
+    """Mean return, and seconds of training."""
     worlds = opened(pair, seed)
     learner = catalog.make(pair.ours, "rl").begin(Spaces.of(worlds), pair.worlds, seed, torch.device("cpu"))
-    begun = time.process_time()
+    clock = clock_of()
+    begun = clock()
     for _ in learner.chapter(worlds, steps, seed + 1, 0.0, 1.0):
         pass
-    seconds = time.process_time() - begun
+    seconds = clock() - begun
     *_, found = evaluate(learner.policy, open_worlds(pair.env, 4), episodes, 10_000 + seed)
     return float(np.mean(found.returns)), seconds
 
@@ -152,9 +160,10 @@ def theirs(pair: Pair, seed: int, steps: int, episodes: int = EPISODES) -> tuple
         roads = catalog.make("crossroads(seed=1)", "roads").build()
         env = DummyVecEnv([lambda n=n: _Alone(roads, n, seed) for n in range(pair.worlds)])
     model = pair.theirs("MlpPolicy", env, seed=seed, device="cpu", **pair.shape)
-    begun = time.process_time()
+    clock = clock_of()
+    begun = clock()
     model.learn(steps)
-    seconds = time.process_time() - begun
+    seconds = clock() - begun
     if is_id(pair.env):
         one = gymnasium.make(pair.env)
         one.reset(seed=10_000 + seed)
@@ -184,9 +193,11 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of each pair's steps")
     parser.add_argument("--only", nargs="*", default=list(PAIRS), choices=list(PAIRS))
     parser.add_argument("--out", type=Path, help="a file of JSON lines, one a turn")
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
+    torch.set_num_threads(given.threads)
+    numba.set_num_threads(given.threads)
+    unit, second = ("cpu_s", "CPU s") if given.threads == 1 else ("wall_s", "s by the clock")
     kept = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out and given.out.exists() else []
     for name in given.only:
         pair, warm = PAIRS[name], False
@@ -195,14 +206,14 @@ def main() -> None:
         for seed in range(given.seeds):
             for who, turn in LIBRARIES.items():
                 what = {"pair": name, "who": who, "seed": seed, "steps": steps}
-                found = next((row for row in kept if what.items() <= row.items()), None)
+                found = next((row for row in kept if what.items() <= row.items() and unit in row), None)
                 if found is None:
                     if not warm:  # what is imported and compiled at the first step is no part of it
                         for other in LIBRARIES.values():
                             other(pair, 99, min(steps, 1100 if pair.worlds == 1 else 64 * 64), 1)
                         warm = True
                     score, seconds = turn(pair, seed, steps)
-                    found = {**what, "return": score, "cpu_s": seconds}
+                    found = {**what, "return": score, unit: seconds}
                     print(json.dumps(found), flush=True)
                     if given.out:
                         with given.out.open("a") as file:
@@ -210,9 +221,9 @@ def main() -> None:
                 turns[who].append(found)
         for who, rows in turns.items():
             mean, low, high = student([row["return"] for row in rows])
-            rates = [row["steps"] / row["cpu_s"] for row in rows]
+            rates = [row["steps"] / row[unit] for row in rows]
             print(
-                f"{name} {who}: return {mean:.1f} ({low:.1f} to {high:.1f}), {np.median(rates):,.0f} steps/CPU s "
+                f"{name} {who}: return {mean:.1f} ({low:.1f} to {high:.1f}), {np.median(rates):,.0f} steps/{second} "
                 f"({min(rates):,.0f} to {max(rates):,.0f}), n = {given.seeds} seeds, {steps:,} steps",
                 flush=True,
             )
