@@ -1,10 +1,11 @@
 """Policies that stand changed observations, in the driving world: PPO, SA-PPO and ATLA under the strongest attack.
 
-    python benchmarks/rl_robust.py --out runs/robust [--seeds 3] [--kappas 0.3 1.0 3.0] [--epsilon 0.1]
+    python benchmarks/rl_robust.py --out runs/robust [--seeds 3] [--kappas 0.3 1.0 3.0] [--rival-steps 600000]
 
-Each policy is trained with as many steps of its own; then a rival is trained on the finished policy, and the policy is
-played untouched, under noise, and under each attack, on the same 64 episodes. The strongest attack of a policy is the
-one that leaves it the lowest return. Run folders stay in --out, so the same command goes on where it was broken off.
+Each policy is trained with as many steps of its own, and then played untouched, under noise, and under each attack, on
+the same 64 episodes: the action furthest from its own, and the one worth least by SARSA and robust SARSA; with
+--rival-steps also a rival that is trained anew on the finished policy. The strongest attack of a policy is the one that
+leaves it the lowest return. Run folders stay in --out, so the same command goes on where it was broken off.
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ def main() -> None:
     words.add_argument("--out", type=Path, required=True)
     words.add_argument("--seeds", type=int, default=3)
     words.add_argument("--first", type=int, default=0, help="the first seed")
-    words.add_argument("--kappas", type=float, nargs="*", default=[0.3, 1.0, 3.0], help="of SA-PPO")
+    words.add_argument("--kappas", type=float, nargs="*", default=[1.0], help="of SA-PPO")
     words.add_argument("--epsilon", type=float, default=0.1)
     words.add_argument("--steps", type=int, default=589_824)
-    words.add_argument("--rival-steps", type=int, default=294_912)
+    words.add_argument("--rival-steps", type=int, default=0)
+    words.add_argument("--worth", type=int, default=6000, help="steps to learn what actions are worth")
     words.add_argument("--episodes", type=int, default=64)
     words.add_argument("--only-train", action="store_true")
     given = words.parse_args()
@@ -72,14 +74,16 @@ def main() -> None:
             print(name, seed, (run / "seconds.json").read_text(), flush=True)
             if given.only_train:
                 continue
-            rival = trained(
-                given.out / f"rival-{eps:g}-{name}-{seed}", f"deceiving(run={str(run)!r}, epsilon={eps})",
-                f"ppo({BASE})", given.rival_steps, seed + 1000,
-            )  # fmt: skip
+            rival = None
+            if given.rival_steps:
+                rival = trained(
+                    given.out / f"rival-{eps:g}-{name}-{seed}", f"deceiving(run={str(run)!r}, epsilon={eps})",
+                    f"ppo({BASE})", given.rival_steps, seed + 1000,
+                )  # fmt: skip
             kept = run / f"attacked-{eps:g}.json"
             if not kept.exists():
                 told = last(deceive(
-                    run, ["pgd(steps=10)"], [f"linf({eps})"], adversary=rival, worth=40_000, env=WORLD.format(""),
+                    run, ["pgd(steps=10)"], [f"linf({eps})"], adversary=rival, worth=given.worth, env=WORLD.format(""),
                     checkpoint="last", episodes=given.episodes, seed=seed,
                 ))  # fmt: skip
                 row = {key: told[0][key]["mean_return"] for key in ("clean", "noise")}
