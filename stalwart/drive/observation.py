@@ -94,22 +94,14 @@ def _observe(
 ) -> None:  # fmt: skip
     least, who = np.empty(NEIGHBOURS, np.float32), np.empty(NEIGHBOURS, np.int32)
     for i in range(first, last):
-        tell(t, floats[i], ints[i], words[i], routes[i], dt, out[i], least, who)
+        for e in range(routes.shape[1]):
+            tell_self(t, floats[i], routes[i, e], ints[i], e, out[i, e])
+            tell_line(t, floats[i], ints[i], words[i], routes[i, e], e, dt, out[i, e])
+            tell_others(floats[i], ints[i], e, out[i, e], least, who)
 
 
 @kernel
-def tell(
-    t: Tables, f: Floats, n: Ints, z: Words, routes: Ints, dt: float, out: Floats, least: Floats, who: Ints
-) -> None:
-    """Fill one world's (E, 92). `least` and `who` (8,) are scratch."""
-    for e in range(routes.shape[0]):
-        _ego(t, f, routes[e], n, e, out[e])
-        _line(t, f, n, z, routes[e], e, dt, out[e])
-        _others(f, n, e, out[e], least, who)
-
-
-@kernel
-def _ego(t: Tables, f: Floats, route: Ints, n: Ints, e: int, out: Floats) -> None:
+def tell_self(t: Tables, f: Floats, route: Ints, n: Ints, e: int, out: Floats) -> None:
     at, s = n[ROUTE_AT, e], f[ROUTE_S_M, e]
     _, _, c, sn, _, _ = pose_at(t, route[at], s)
     cosine, sine = math.cos(f[YAW_RAD, e]), math.sin(f[YAW_RAD, e])
@@ -130,7 +122,7 @@ def _ego(t: Tables, f: Floats, route: Ints, n: Ints, e: int, out: Floats) -> Non
 
 
 @kernel
-def _line(t: Tables, f: Floats, n: Ints, z: Words, route: Ints, e: int, dt: float, out: Floats) -> None:
+def tell_line(t: Tables, f: Floats, n: Ints, z: Words, route: Ints, e: int, dt: float, out: Floats) -> None:
     j = _EGO + _PATH * PATH_M.shape[0]
     out[j : j + _LIGHT] = _ZERO
     out[j] = _FARTHEST_M
@@ -154,12 +146,12 @@ def _line(t: Tables, f: Floats, n: Ints, z: Words, route: Ints, e: int, dt: floa
 
 
 @kernel
-def _others(f: Floats, n: Ints, e: int, out: Floats, least: Floats, who: Ints) -> None:
+def tell_others(f: Floats, n: Ints, e: int, out: Floats, least: Floats, who: Ints) -> None:
     base = _EGO + _PATH * PATH_M.shape[0] + _LIGHT
     out[base:] = _ZERO
     cosine, sine = math.cos(f[YAW_RAD, e]), math.sin(f[YAW_RAD, e])
-    least[:] = _SIGHT2_M2
-    who[:] = -1
+    for k in range(NEIGHBOURS):
+        least[k], who[k] = _SIGHT2_M2, -1
     for j in range(f.shape[1]):
         if j == e or not n[ALIVE, j]:
             continue

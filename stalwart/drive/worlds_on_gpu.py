@@ -9,7 +9,7 @@ import torch
 
 from stalwart.core.errors import InputError
 from stalwart.drive.geometry.tables import LANES, LANES_END, Places, Tables
-from stalwart.drive.observation import NEIGHBOURS, OBSERVED, find_faults, show, tell
+from stalwart.drive.observation import NEIGHBOURS, OBSERVED, find_faults, show, tell_line, tell_others, tell_self
 from stalwart.drive.on_gpu import DEVICE, Each, beside, expect_gpu, spread, upload, uploaded
 from stalwart.drive.scene import Scene
 from stalwart.drive.sensors.on_gpu import GpuScene
@@ -189,7 +189,10 @@ def _come(
 def _tell(
     i: int, t: Tables, floats: Any, ints: Any, words: Any, routes: Any, dt: float, out: Any, least: Any, who: Any
 ) -> None:
-    tell(t, floats[i], ints[i], words[i], routes[i], dt, out[i], least[i], who[i])
+    for e in range(routes.shape[1]):
+        tell_self(t, floats[i], routes[i, e], ints[i], e, out[i, e])
+        tell_line(t, floats[i], ints[i], words[i], routes[i, e], e, dt, out[i, e])
+        tell_others(floats[i], ints[i], e, out[i, e], least[i], who[i])
 
 
 @Each

@@ -14,6 +14,8 @@ import torch
 
 from stalwart import drive
 from stalwart.core.errors import InputError
+from stalwart.drive.scene import Ground, Scene
+from stalwart.drive.sensors.on_gpu import GpuScene
 from stalwart.drive.world.angles import cosine_sine
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "drive_gpu.py"
@@ -37,6 +39,8 @@ def test_without_a_card_one_line_says_so() -> None:
         drive.make("crossroads(seed=1)", device="cuda")
     with pytest.raises(InputError, match=r"device=.*must be one of cpu, cuda"):
         drive.make("crossroads(seed=1)", device="tpu")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="needs a CUDA graphics card"):
+        GpuScene.of(Scene.empty(1, 1, Ground(np.zeros((1, 4, 4), np.uint8), 1.0, np.zeros((1, 2), np.float32))))
 
 
 def turned(i: int, angle: Any, out: Any) -> None:
