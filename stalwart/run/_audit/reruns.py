@@ -72,7 +72,8 @@ def _compare(case: Case, name: str, attack: str, what: str, gained: int, before:
     if spoiled is None or before is None:
         return Check(name, outcome(gained, case.n), f"{says}.", attack, gained)
     lowered, figure = before - spoiled.lowest, spoken(case.task.score)
-    says += f" and {figure} to {spoiled.lowest:.1%}." if lowered else f", and {figure} no further than {before:.1%}."
+    joined = " and" if gained else ", but"
+    says += f"{joined} {figure} to {spoiled.lowest:.1%}." if lowered else f", and {figure} stays at {before:.1%}."
     fired = lowered > 0 and spoiled.doubtful
     return Check(name, "doubtful" if fired else outcome(gained, case.n), says, attack, gained, lowered)
 
