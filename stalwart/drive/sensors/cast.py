@@ -14,9 +14,8 @@ import math
 import numpy as np
 
 from stalwart.drive.compiled import Array, Real, Whole, leaf
-
-SKY, GROUND, SHADED = -1, -2, -3
-"""Codes of what no box covers. The wall of the box in slot k has code 2k, its roof or underside 2k + 1."""
+from stalwart.drive.compiled import part as inlined
+from stalwart.drive.world.angles import angle_of
 
 NONE, _ZERO, _ONE, _HALF = np.float32(np.inf), np.float32(0), np.float32(1), np.float32(0.5)
 _NEAREST, _ALL = np.float32(1e-9), np.float32(1e9)
@@ -26,11 +25,11 @@ EIGHT = 8
 # A slot holds one box as this fan sees it: forward and left of the sensor, turned against it.
 FORWARD, LEFT, COSINE, SINE, HALF_LENGTH, HALF_WIDTH, UNDER, TOP, EYE_X, EYE_Y = range(10)
 SLOT_FIELDS = 10
-_FIRST, _FOUR, _EIGHT = np.int64(0), np.int64(4), np.int64(8)
-"""Plain numbers as arguments would be types of their own, for each of which a kernel is compiled once more."""
+TOP_ROW, END_ROW, _SLAB_1, _SLAB_2, _SLAB_3 = (np.int64(n) for n in (0, 1, 2, 6, 10))
+SWEEP_FIELDS = 14
 
 
-@leaf
+@inlined
 def first_below(slopes: Array, slope: Real) -> Whole:
     """The first row whose slope is below `slope`; slopes fall from row to row."""
     low, high = 0, slopes.shape[0]
@@ -43,42 +42,42 @@ def first_below(slopes: Array, slope: Real) -> Whole:
     return low
 
 
-@leaf
-def span(forward: Array, left: Array, count: Whole, lens: Array) -> tuple[Real, Real]:
-    """Between which columns (not rounded) a convex shape with these corners lies; where it is around the eye, all."""
+@inlined
+def span(forward: Array, left: Array, lens: Array) -> tuple[Real, Real]:
+    """Between which columns (not rounded) a convex shape of four corners lies; where it is around the eye, all."""
     planar, middle, scale = lens[0], lens[1], lens[2]
     if planar > 0:
         low, high, behind = 1e9, -1e9, 0
-        for k in range(count):
+        for k in range(4):
             if forward[k] < 0.01:
                 behind += 1
             else:
                 tangent = left[k] / forward[k]
                 low = min(low, tangent)
                 high = max(high, tangent)
-        if behind == count:
+        if behind == 4:
             return 0.0, -1.0
         if behind > 0:
             return 0.0, 1e6
         return middle - high * scale, middle - low * scale
     x, y, reach = 0.0, 0.0, 0.0
-    for k in range(count):
-        x += forward[k] / count
-        y += left[k] / count
-    for k in range(count):
+    for k in range(4):
+        x += forward[k] * 0.25
+        y += left[k] * 0.25
+    for k in range(4):
         reach = max(reach, (forward[k] - x) ** 2 + (left[k] - y) ** 2)
     if x * x + y * y <= reach * 1.01 + 1e-6:
         return 0.0, 1e6
-    low, high = 0.0, 0.0
-    for k in range(count):
-        turn = math.atan2(x * left[k] - y * forward[k], x * forward[k] + y * left[k])
-        low = min(low, turn)
-        high = max(high, turn)
-    centre = math.atan2(y, x)
-    return middle - (centre + high) * scale, middle - (centre + low) * scale
+    least, most = _ZERO, _ZERO
+    for k in range(4):
+        turn = angle_of(np.float32(x * left[k] - y * forward[k]), np.float32(x * forward[k] + y * left[k]))
+        least = min(least, turn)
+        most = max(most, turn)
+    centre = angle_of(np.float32(y), np.float32(x))
+    return middle - (centre + most) * scale, middle - (centre + least) * scale
 
 
-@leaf
+@inlined
 def part(first: Real, last: Real, lens: Array, width: Whole, turn: Whole) -> tuple[Whole, Whole]:
     """The columns a (included) to b of a span that was shifted by -1, 0 or 1 turns, some columns wide to each side."""
     shift = turn * lens[3]
@@ -87,7 +86,7 @@ def part(first: Real, last: Real, lens: Array, width: Whole, turn: Whole) -> tup
     return (a // EIGHT * EIGHT, min(width, (b + EIGHT - 1) // EIGHT * EIGHT)) if a < b else (a, b)
 
 
-@leaf
+@inlined
 def meet(
     near: Array, low: Array, high: Array, columns: Array, slots: Array, k: Whole, first: Whole, last: Whole, eye_z: Real
 ) -> None:
@@ -131,21 +130,11 @@ def meet(
         high[u] = top if hit else -_ALL
 
 
-@leaf
+@inlined
 def fill(
-    depth: Array,
-    code: Array,
-    near: Array,
-    low: Array,
-    high: Array,
-    slopes: Array,
-    k: Whole,
-    first: Whole,
-    last: Whole,
-    top: Whole,
-    bottom: Whole,
-    cap: Real,
-) -> None:
+    depth: Array, view: Whole, code: Array, near: Array, low: Array, high: Array, slopes: Array, k: Whole, first: Whole,
+    last: Whole, top: Whole, bottom: Whole, cap: Real,
+) -> None:  # fmt: skip
     """Rows `top` to `bottom` of slot k into the z-buffer, for the columns from first to last.
 
     Args:
@@ -158,74 +147,15 @@ def fill(
         slope = slopes[v]
         plane = height / slope if height != 0 else -NONE
         for u in range(np.uint64(first), np.uint64(last)):
-            enter, was, before = near[k, u], depth[v, u], code[v, u]
+            enter, was, before = near[k, u], depth[view, v, u], code[v, u]
             d = max(enter, plane)
             here = d if (slope >= low[u]) & (slope < high[u]) else NONE
-            depth[v, u] = min(was, here)
+            depth[view, v, u] = min(was, here)
             what = np.int32(side + np.int32(plane > enter))
             code[v, u] = np.int32(before + np.int32(np.int32(what - before) * np.int32(here < was)))
 
 
-@leaf
-def meet_shadow(
-    low: Array, high: Array, columns: Array, slots: Array, k: Whole, sun_x: Real, sun_y: Real, margin: Real,
-    first: Whole, last: Whole, eye_z: Real,
-) -> None:  # fmt: skip
-    """For each column the slopes between which rays meet a slot's shadow on the ground.
-
-    The shadow is the footprint swept by as much as the sun shifts the underside and the top: a hexagon, which is what
-    three slabs have in common, two along the footprint's sides and one along the sweep.
-    """
-    cosine, sine, under, over = slots[k, COSINE], slots[k, SINE], slots[k, UNDER], slots[k, TOP]
-    x, y = slots[k, FORWARD] + sun_x * (under + over) / 2, slots[k, LEFT] + sun_y * (under + over) / 2
-    sweep_x, sweep_y = sun_x * (over - under), sun_y * (over - under)
-    length = math.sqrt(sweep_x * sweep_x + sweep_y * sweep_y)
-    half_length, half_width = slots[k, HALF_LENGTH] + margin, slots[k, HALF_WIDTH] + margin
-    half_1 = half_length + abs(cosine * sweep_x + sine * sweep_y) / 2
-    half_2 = half_width + abs(cosine * sweep_y - sine * sweep_x) / 2
-    middle_1, middle_2 = cosine * x + sine * y, cosine * y - sine * x
-    # Without a sweep the third slab is as wide as the world.
-    normal_x, normal_y, half_3 = 1.0, 0.0, 1e9
-    if length > 1e-6:
-        normal_x, normal_y = -sweep_y / length, sweep_x / length
-        half_3 = half_length * abs(cosine * normal_x + sine * normal_y)
-        half_3 += half_width * abs(cosine * normal_y - sine * normal_x)
-    middle_3 = normal_x * x + normal_y * y
-    # Along the slabs' three normals: their middles and halves, and how the columns' rays go.
-    c_1, s_1, c_3, s_3 = np.float32(cosine), np.float32(sine), np.float32(normal_x), np.float32(normal_y)
-    from_1, to_1 = np.float32(middle_1 - half_1), np.float32(middle_1 + half_1)
-    from_2, to_2 = np.float32(middle_2 - half_2), np.float32(middle_2 + half_2)
-    from_3, to_3 = np.float32(middle_3 - half_3), np.float32(middle_3 + half_3)
-    eye = np.float32(-eye_z)
-    for u in range(np.uint64(first), np.uint64(last)):
-        rate_1 = _ONE / (c_1 * columns[0, u] + s_1 * columns[1, u])
-        rate_2 = _ONE / (c_1 * columns[1, u] - s_1 * columns[0, u])
-        rate_3 = _ONE / (c_3 * columns[0, u] + s_3 * columns[1, u])
-        a, b = from_1 * rate_1, to_1 * rate_1
-        c, d = from_2 * rate_2, to_2 * rate_2
-        e, f = from_3 * rate_3, to_3 * rate_3
-        enter = max(max(min(a, b), min(c, d)), min(e, f))
-        leave = min(min(max(a, b), max(c, d)), max(e, f))
-        hit = (leave > enter) & (leave > _ZERO)
-        bottom = eye / enter if enter > _NEAREST else -_ALL
-        low[u] = bottom if hit else _ALL
-        high[u] = eye / leave if hit else -_ALL
-
-
-@leaf
-def shade(
-    code: Array, low: Array, high: Array, slopes: Array, first: Whole, last: Whole, top: Whole, bottom: Whole
-) -> None:
-    """Rows `top` to `bottom` of one shadow, on ground that no box covers yet."""
-    shaded = np.int32(SHADED)
-    for v in range(np.uint64(top), np.uint64(bottom)):
-        slope = slopes[v]
-        for u in range(np.uint64(first), np.uint64(last)):
-            before, hit = code[v, u], np.int32((slope >= low[u]) & (slope < high[u]))
-            code[v, u] = np.int32(before + np.int32(np.int32(shaded - before) * hit))
-
-
-@leaf
+@inlined
 def bounds(low: Array, high: Array, first: Whole, last: Whole) -> tuple[Real, Real]:
     """The least of `low` and the largest of `high`."""
     least, most = low[first], high[first]
@@ -238,9 +168,11 @@ def bounds(low: Array, high: Array, first: Whole, last: Whole) -> tuple[Real, Re
 @leaf
 def place(
     slots: Array, owner: Array, eyes: Array, view: Whole, ego: Whole, w: Whole, x: Array, y: Array, z0: Array, yaw:
-    Array, length: Array, width: Array, height: Array, alive: Array, reach: Real,
+    Array, length: Array, width: Array, height: Array, alive: Array, reach: Real, behind: Real,
 ) -> Whole:  # fmt: skip
     """Turns world w's boxes within `reach` into the sensor's frame; returns how many slots were filled.
+
+    What lies behind the sensor, and by more than `behind` for each metre of the box's height, is passed over.
 
     Args:
         slots: (boxes, SLOT_FIELDS) float64, written.
@@ -259,104 +191,164 @@ def place(
         radius = half_length + half_width
         if to_x * to_x + to_y * to_y > (reach + radius) ** 2:
             continue
+        forward, left = cosine * to_x + sine * to_y, cosine * to_y - sine * to_x
+        over = np.float64(z0[w, b]) + np.float64(height[w, b])
+        if forward + radius + 1.0 + behind * over < 0 and k >= 0:
+            continue
         turn = np.float64(yaw[w, b]) - eyes[view, 3]
         c, s = math.cos(turn), math.sin(turn)
-        forward, left = cosine * to_x + sine * to_y, cosine * to_y - sine * to_x
         slots[count, FORWARD], slots[count, LEFT], slots[count, COSINE], slots[count, SINE] = forward, left, c, s
         slots[count, HALF_LENGTH], slots[count, HALF_WIDTH] = half_length, half_width
-        slots[count, UNDER], slots[count, TOP] = z0[w, b], np.float64(z0[w, b]) + np.float64(height[w, b])
+        slots[count, UNDER], slots[count, TOP] = z0[w, b], over
         slots[count, EYE_X], slots[count, EYE_Y] = -(c * forward + s * left), s * forward - c * left
         owner[count] = b
         count += 1
     return count
 
 
-@leaf
-def corners(
-    forward: Array, left: Array, slots: Array, k: Whole, at: Whole, offset_x: Real, offset_y: Real, margin: Real
-) -> None:
-    """The four corners of a slot's footprint, from index `at` on."""
+@inlined
+def corners(forward: Array, left: Array, slots: Array, k: Whole) -> None:
+    """The four corners of a slot's footprint."""
     c, s = slots[k, COSINE], slots[k, SINE]
     for corner in range(4):
-        along = slots[k, HALF_LENGTH] + margin if corner & 1 else -slots[k, HALF_LENGTH] - margin
-        across = slots[k, HALF_WIDTH] + margin if corner & 2 else -slots[k, HALF_WIDTH] - margin
-        forward[at + corner] = slots[k, FORWARD] + offset_x + c * along - s * across
-        left[at + corner] = slots[k, LEFT] + offset_y + s * along + c * across
+        along = slots[k, HALF_LENGTH] if corner & 1 else -slots[k, HALF_LENGTH]
+        across = slots[k, HALF_WIDTH] if corner & 2 else -slots[k, HALF_WIDTH]
+        forward[corner] = slots[k, FORWARD] + c * along - s * across
+        left[corner] = slots[k, LEFT] + s * along + c * across
+
+
+@inlined
+def behind_boxes(slope: Real, eye_z: Real) -> Real:
+    """Depth of a row of ground or sky. What is nearer is a box: only there codes have a meaning."""
+    return np.float32(-eye_z / np.float64(slope)) if slope < 0 else NONE
 
 
 @leaf
-def cast_ground(depth: Array, code: Array, reach: Array, slopes: Array, eye_z: Real) -> None:
+def cast_ground(depth: Array, view: Whole, reach: Array, slopes: Array, eye_z: Real) -> None:
     """Ground below the horizon, sky above it, no boxes yet."""
-    for v in range(depth.shape[0]):
-        reach[0, v], reach[1, v] = depth.shape[1], 0
-        slope = slopes[v]
-        away = np.float32(-eye_z / slope) if slope < 0 else NONE
-        what = np.int32(GROUND) if slope < 0 else np.int32(SKY)
-        for u in range(depth.shape[1]):
-            depth[v, u] = away
-            code[v, u] = what
+    width = depth.shape[2]
+    for v in range(depth.shape[1]):
+        reach[0, v], reach[1, v] = width, 0
+        away = behind_boxes(slopes[v], eye_z)
+        for u in range(np.uint64(width)):
+            depth[view, v, u] = away
 
 
 @leaf
 def cast_shadows(
-    code: Array, shady: Array, slots: Array, count: Whole, columns: Array, slopes: Array, lens: Array, eye_z: Real,
-    sun_x: Real, sun_y: Real, margin: Real, reach: Real, low: Array, high: Array, forward: Array, left: Array,
-) -> None:  # fmt: skip
-    """Shadows of all slots on the ground.
+    sweeps: Array, slots: Array, count: Whole, slopes: Array, lens: Array, width: Whole, eye_z: Real, sun_x: Real,
+    sun_y: Real, margin: Real, reach: Real,
+) -> Whole:  # fmt: skip
+    """Where a camera may see the shadows of slots on the ground; returns how many there are.
+
+    A shadow is the footprint swept by as much as the sun shifts the underside and the top: a hexagon, which is what
+    three slabs have in common, two along the footprint's sides and one along the sweep.
 
     Args:
-        shady: (H,) bool, written: the rows that may have shadows.
+        sweeps: (boxes, SWEEP_FIELDS) float64, written: the rows from TOP_ROW to END_ROW that a shadow may be seen in,
+            and of each slab its two sides, the forward part of its normal, and the inverse of the left part.
         sun_x, sun_y: what a shadow is shifted by for each metre of height, in the sensor's frame.
         margin: by how much a shadow is wider than what casts it, in m.
         reach: how far from the sensor boxes cast shadows, in m.
-        low, high: (W,) float32, scratch; forward, left: (8,) float64, scratch.
     """
-    height, width = code.shape
-    horizon = first_below(slopes, np.float32(0.0))
-    for v in range(height):
-        shady[v] = False
+    found, height = 0, slopes.shape[0]
+    horizon = first_below(slopes, _ZERO)
+    to_left, to_right = lens[1] / lens[2], (lens[1] - (width - 1)) / lens[2]
     for k in range(count):
-        if slots[k, FORWARD] ** 2 + slots[k, LEFT] ** 2 > reach * reach:
+        forward, left = slots[k, FORWARD], slots[k, LEFT]
+        if forward * forward + left * left > reach * reach:
             continue
-        under, top = slots[k, UNDER], slots[k, TOP]
-        corners(forward, left, slots, k, _FIRST, sun_x * under, sun_y * under, margin)
-        corners(forward, left, slots, k, _FOUR, sun_x * top, sun_y * top, margin)
-        first, last = span(forward, left, _EIGHT, lens)
-        for turn in range(-1, 2):
-            a, b = part(first, last, lens, width, turn)
-            if a >= b:
-                continue
-            meet_shadow(low, high, columns, slots, k, sun_x, sun_y, margin, a, b, eye_z)
-            least, most = bounds(low, high, a, b)
-            top_row, bottom_row = max(horizon, first_below(slopes, most) - 1), first_below(slopes, least)
-            bottom_row = min(height, bottom_row)
-            shade(code, low, high, slopes, a, b, top_row, bottom_row)
-            for v in range(top_row, bottom_row):
-                shady[v] = True
+        cosine, sine, under, over = slots[k, COSINE], slots[k, SINE], slots[k, UNDER], slots[k, TOP]
+        half_length, half_width = slots[k, HALF_LENGTH] + margin, slots[k, HALF_WIDTH] + margin
+        x, y = forward + sun_x * (under + over) / 2, left + sun_y * (under + over) / 2
+        sweep_x, sweep_y = sun_x * (over - under), sun_y * (over - under)
+        half_x = abs(cosine) * half_length + abs(sine) * half_width + abs(sweep_x) / 2
+        half_y = abs(sine) * half_length + abs(cosine) * half_width + abs(sweep_y) / 2
+        far, close = x + half_x, x - half_x
+        if far < 0.01 or y - half_y > far * to_left or y + half_y < far * to_right:
+            continue
+        sweeps[found, TOP_ROW] = max(horizon, first_below(slopes, -eye_z / far) - 1)
+        sweeps[found, END_ROW] = height if close < 0.01 else min(height, first_below(slopes, -eye_z / close) + 1)
+        length = math.sqrt(sweep_x * sweep_x + sweep_y * sweep_y)
+        # Without a sweep the third slab is as wide as the world.
+        normal_x, normal_y, half = 1.0, 0.0, 1e9
+        if length > 1e-6:
+            normal_x, normal_y = -sweep_y / length, sweep_x / length
+            half = half_length * abs(cosine * normal_x + sine * normal_y)
+            half += half_width * abs(cosine * normal_y - sine * normal_x)
+        half_length += abs(cosine * sweep_x + sine * sweep_y) / 2
+        half_width += abs(cosine * sweep_y - sine * sweep_x) / 2
+        slab(sweeps, found, _SLAB_1, cosine, sine, x, y, half_length)
+        slab(sweeps, found, _SLAB_2, -sine, cosine, x, y, half_width)
+        slab(sweeps, found, _SLAB_3, normal_x, normal_y, x, y, half)
+        found += 1
+    return found
+
+
+@inlined
+def slab(sweeps: Array, k: Whole, at: Whole, normal_x: Real, normal_y: Real, x: Real, y: Real, half: Real) -> None:
+    """One slab of a shadow, around (x, y), into four fields from `at` on."""
+    middle = normal_x * x + normal_y * y
+    sweeps[k, at], sweeps[k, at + 1], sweeps[k, at + 2] = middle - half, middle + half, normal_x
+    sweeps[k, at + 3] = 1.0 / (normal_y if abs(normal_y) > 1e-9 else 1e-9)
+
+
+@inlined
+def darken(dark: Array, sweeps: Array, count: Whole, v: Whole, slope: Real, eye_z: Real, lens: Array) -> bool:
+    """Which pixels of row v lie in shadows; returns whether any does.
+
+    A row of pixels meets the ground in a line, and a shadow in one stretch of it: what three slabs leave.
+
+    Args:
+        dark: (W,) uint8, written where there is any: 255 in shadow, else 0.
+    """
+    any_, nearness, width = False, -np.float64(slope) / eye_z, np.float64(dark.shape[0])
+    for k in range(count):
+        if v < sweeps[k, TOP_ROW] or v >= sweeps[k, END_ROW]:
+            continue
+        low, high = -1e9, 1e9
+        for n in range(3):
+            at = _SLAB_1 + 4 * n
+            a = (sweeps[k, at] * nearness - sweeps[k, at + 2]) * sweeps[k, at + 3]
+            b = (sweeps[k, at + 1] * nearness - sweeps[k, at + 2]) * sweeps[k, at + 3]
+            low, high = max(low, min(a, b)), min(high, max(a, b))
+        first = np.int64(min(max(np.ceil(lens[1] - high * lens[2]), 0.0), width))
+        last = np.int64(min(max(np.ceil(lens[1] - low * lens[2]), 0.0), width))
+        if first < last:
+            if not any_:
+                for u in range(np.uint64(dark.shape[0])):
+                    dark[u] = np.uint8(0)
+            any_ = True
+            for u in range(np.uint64(first), np.uint64(last)):
+                dark[u] = np.uint8(255)
+    return any_
 
 
 @leaf
 def cast_boxes(
-    depth: Array, code: Array, reach: Array, near: Array, slots: Array, begin: Whole, count: Whole, columns: Array,
-    slopes: Array, lens: Array, eye_z: Real, low: Array, high: Array, forward: Array, left: Array, spans: Array,
+    depth: Array, view: Whole, code: Array, reach: Array, near: Array, slots: Array, begin: Whole, count: Whole,
+    columns: Array, slopes: Array, lens: Array, eye_z: Real, low: Array, high: Array, forward: Array, left: Array,
+    spans: Array,
 ) -> None:  # fmt: skip
     """All slots from `begin` on into the z-buffer.
 
     Args:
-        depth: (H, W) float32, distance along the ground ray (for a camera: along its axis).
-        code: (H, W) int32.
+        depth: (V, H, W) float32, written in `view`: distance along the ground ray (for a camera: along its axis).
+        code: (H, W) int32, written where a box is seen: 2k for the wall of slot k, 2k + 1 for its roof or underside.
         reach: (2, H) int64, widened to the columns in which each row sees boxes.
         near: (boxes, W) float32, written: each slot's wall depth in the columns it covers.
-        low, high: (W,) float32, scratch; forward, left: (8,) float64, scratch.
+        low, high: (W,) float32, scratch; forward, left: (4,) float64, scratch.
         spans: (boxes, 2) int32, written: the columns that each slot may cover (all between them where they wrap).
     """
     height, width = code.shape
     for k in range(begin, count):
-        corners(forward, left, slots, k, _FIRST, 0.0, 0.0, 0.0)
-        first, last = span(forward, left, _FOUR, lens)
+        spans[k, 0], spans[k, 1] = width, 0
+        if lens[0] > 0 and slots[k, FORWARD] + slots[k, HALF_LENGTH] + slots[k, HALF_WIDTH] < 0.01:
+            continue
+        corners(forward, left, slots, k)
+        first, last = span(forward, left, lens)
         up, down = slots[k, TOP] - eye_z, slots[k, UNDER] - eye_z
         cap = up if up < 0 else (down if down > 0 else 0.0)
-        spans[k, 0], spans[k, 1] = width, 0
         for turn in range(-1, 2):
             a, b = part(first, last, lens, width, turn)
             if a >= b:
@@ -365,7 +357,7 @@ def cast_boxes(
             least, most = bounds(low, high, a, b)
             top, bottom = max(0, first_below(slopes, most) - 1), min(height, first_below(slopes, least))
             if top < bottom:
-                fill(depth, code, near, low, high, slopes, k, a, b, top, bottom, cap)
+                fill(depth, view, code, near, low, high, slopes, k, a, b, top, bottom, cap)
                 for v in range(top, bottom):
                     reach[0, v], reach[1, v] = min(reach[0, v], a), max(reach[1, v], b)
                 spans[k, 0], spans[k, 1] = min(spans[k, 0], a), max(spans[k, 1], b)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stalwart.drive.compiled import Array, Real, Whole, leaf
+from stalwart.drive.compiled import Array, Real, Whole, leaf, part
 from stalwart.drive.pyramid import FULL
 
 HERE, BELOW = 0, 1
@@ -26,17 +26,20 @@ ROAD, TERRAIN = 2, 1
 FURTHEST_M = 1e6
 """Ground farther away is taken to be there: its coordinates must stay within 64 bits."""
 
-_1, _3, _6, _7, _31 = (np.uint32(n) for n in (1, 3, 6, 7, 31))
+_1, _3, _6, _8, _31 = (np.uint32(n) for n in (1, 3, 6, 8, 31))
+_FULL, _ROUNDED = np.uint64(FULL), np.uint64((FULL // 2 + 1) * 0x0001000100010001)
+_FIFTH, _EIGHTH, _SIXTEENTH, _WORD = (np.uint64(n) for n in (5, 8, 16, 0xFFFFFFFF))
+_ELEVEN, _BYTES, _HALVES = (np.uint64(n) for n in (0x07FF07FF07FF07FF, 0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF))
 _TWO, _THREE, _FIVES, _PAINT, _LOW = np.uint8(2), np.uint8(3), np.uint8(FULL << 3), np.uint8(7), np.uint8(7)
 
 
-@leaf
+@part
 def point(value: Real, bits: Whole) -> Whole:
     """A coordinate in fixed point, modulo 2**32."""
     return np.uint32(np.int64(np.floor(value * np.float64(np.int64(1) << bits))))
 
 
-@leaf
+@part
 def within(x: Real, step: Real, most: Real, first: Whole, last: Whole) -> tuple[Whole, Whole]:
     """The columns u from `first` to `last` at which x + step * u lies in [0, most)."""
     if abs(step) < 1e-12:
@@ -48,7 +51,7 @@ def within(x: Real, step: Real, most: Real, first: Whole, last: Whole) -> tuple[
     return a, b
 
 
-@leaf
+@part
 def tile_places(
     places: Array, x: Whole, y: Whole, step_x: Whole, step_y: Whole, bits: Whole, x_most: Whole, y_most: Whole, start:
     Whole, tiles: Whole,
@@ -60,16 +63,15 @@ def tile_places(
         x, y, step_x, step_y: fixed-point numbers of so many bits.
     """
     # Numba makes 64 bits of every sum: each is made 32 again, so that eight go through one instruction.
-    down = np.uint32(bits & _31)
+    down, stride = np.uint32(bits & _31), np.uint32(np.uint32(tiles << _6) - _8)
     for u in range(np.uint64(places.shape[0])):
         column, row = min(np.uint32(x >> down), x_most), min(np.uint32(y >> down), y_most)
-        tile = np.uint32(np.uint32(np.uint32(row >> _3) * tiles) + np.uint32(column >> _3))
-        inside = np.uint32(np.uint32(np.uint32(row & _7) << _3) | np.uint32(column & _7))
-        places[u] = np.uint32(start + np.uint32(np.uint32(tile << _6) | inside))
+        rows = np.uint32(np.uint32(np.uint32(row >> _3) * stride) + row)
+        places[u] = np.uint32(np.uint32(start + rows) + np.uint32(column << _3))
         x, y = np.uint32(x + step_x), np.uint32(y + step_y)
 
 
-@leaf
+@part
 def texture_places(
     places: Array, x: Whole, y: Whole, step_x: Whole, step_y: Whole, bits: Whole, begin: Whole, row_bits: Whole
 ) -> None:
@@ -86,7 +88,7 @@ def texture_places(
         x, y = np.uint32(x + step_x), np.uint32(y + step_y)
 
 
-@leaf
+@part
 def touch(
     found: Array, to: Whole, places: Array, source: Array, map_: Whole, away: Real, aim: Array, bits: Whole, level:
     Whole, start: Whole, tiles: Whole, shape: Array, beyond: Whole,
@@ -108,8 +110,11 @@ def touch(
         np.uint32((wide - 1) >> level), np.uint32((tall - 1) >> level), np.uint32(start), np.uint32(tiles),
     )  # fmt: skip
     count = np.int64(places.shape[0])
-    first, last = within(x, step_x, np.float64(wide), np.int64(0), count)
-    first, last = within(y, step_y, np.float64(tall), first, last)
+    end_x, end_y = x + step_x * (count - 1), y + step_y * (count - 1)
+    first, last = np.int64(0), count
+    if min(x, end_x) < 0 or max(x, end_x) >= wide or min(y, end_y) < 0 or max(y, end_y) >= tall:
+        first, last = within(x, step_x, np.float64(wide), first, last)
+        first, last = within(y, step_y, np.float64(tall), first, last)
     for u in range(np.uint64(first), np.uint64(last)):
         found[to, u] = source[map_, np.uint64(places[u])]
     for u in range(np.uint64(first)):
@@ -118,7 +123,7 @@ def touch(
         found[to, u] = np.uint8(beyond)
 
 
-@leaf
+@part
 def paint_of(paint: Array, to: Whole, kinds: Array, row: Whole) -> None:
     """Classes into paint as a pyramid has it: a square is painted all over or not at all."""
     for u in range(np.uint64(kinds.shape[1])):
@@ -126,7 +131,7 @@ def paint_of(paint: Array, to: Whole, kinds: Array, row: Whole) -> None:
         paint[to, u] = np.uint8(kind | _FIVES) if kind > _PAINT else np.uint8(0)
 
 
-@leaf
+@part
 def share_paint(seen: Array, paint: Array, before: Whole, after: Whole) -> bool:
     """What is seen of paint: the middle counts half, the upper and lower edge a quarter each. Whether there is any."""
     some = np.uint32(0)
@@ -143,18 +148,27 @@ def share_paint(seen: Array, paint: Array, before: Whole, after: Whole) -> bool:
     return bool(some > 0)
 
 
-@leaf
+@part
 def mix(base: Whole, paint: Whole, share: Whole) -> Whole:
     """A texel of paint over a texel of ground, by a share of FULL."""
-    mixed = np.uint32(0)
-    for shift in range(0, 32, 8):
-        a, b = (base >> np.uint32(shift)) & np.uint32(255), (paint >> np.uint32(shift)) & np.uint32(255)
-        value = (a * np.uint32(FULL - share) + b * np.uint32(share) + np.uint32(FULL // 2)) // np.uint32(FULL)
-        mixed |= np.uint32(value) << np.uint32(shift)
-    return np.uint32(mixed)
+    # Four numbers of 16 bits go through each sum. With t = x + 1, x // 31 is (t + (t + t // 32) // 32) // 32 for all
+    # x that occur.
+    t = apart(base) * np.uint64(_FULL - share) + apart(paint) * np.uint64(share) + _ROUNDED
+    t = t + (((t + ((t >> _FIFTH) & _ELEVEN)) >> _FIFTH) & _ELEVEN)
+    t = (t >> _FIFTH) & _BYTES
+    t = (t | (t >> _EIGHTH)) & _HALVES
+    return np.uint32((t | (t >> _SIXTEENTH)) & _WORD)
 
 
-@leaf
+@part
+def apart(texel: Whole) -> Whole:
+    """The four bytes of a texel, 16 bits apart."""
+    wide = np.uint64(texel)
+    wide = (wide | (wide << _SIXTEENTH)) & _HALVES
+    return (wide | (wide << _EIGHTH)) & _BYTES
+
+
+@part
 def texels(
     texel: Array, kinds: Array, seen: Array, eights: Array, textures: Array, layers: Array, bank: Array, mixed: bool
 ) -> None:
@@ -178,7 +192,7 @@ def texels(
                 share = seen[SHARE, u]
                 if share > 0:
                     over = bank[np.uint64(np.uint32(layers[0, np.uint8(8) | seen[OVER, u]] + textures[u]))]
-                    texel[u] = mix(texel[u], over, np.uint32(share))
+                    texel[u] = mix(texel[u], over, np.uint64(share))
 
 
 @leaf

@@ -167,7 +167,7 @@ def see(
     eights = torch.zeros((at_once, 2, -(-camera.width // 8)), dtype=torch.int64, device=DEVICE)
     slots = new_slots(scene.boxes.x.shape[1], *shape[1:], lambda size, kind: _scratch(at_once, size, kind))
     row = new_row(
-        camera.width, lambda size, kind: _scratch(at_once, size, kind), eights.view(torch.uint64),
+        camera.height, camera.width, lambda size, kind: _scratch(at_once, size, kind), eights.view(torch.uint64),
         eights.view(torch.uint8),
     )  # fmt: skip
     for start in range(0, scene.worlds, at_once):
@@ -209,10 +209,12 @@ def _see(
     slots = Slots(
         s.slots[i], s.owner[i], s.near[i], s.walls[i], s.faces[i], s.gains[i], s.biases[i], s.lights[i], s.wear[i],
         s.numbers[i], s.tints[i], s.spans[i], s.low[i], s.high[i], s.forward[i], s.left[i], s.code[i], s.reach[i],
-        s.shady[i], s.veil[i],
+        s.sweeps[i], s.dark[i], s.veil[i],
     )  # fmt: skip
     row = Row(
         t.texel[i], t.places[i], t.textures[i], t.kinds[i], t.paint[i], t.seen[i], t.eights[i], t.gain[i], t.bias[i],
-        t.light[i], t.reflected[i], t.sky[i], t.layers[i], t.aim[i],
+        t.spots[i], t.marks[i], t.light[i], t.kept[i], t.reflected[i], t.sky[i], t.layers[i], t.aim[i], t.style[i],
+        t.lit[i],
     )  # fmt: skip
+    row.lit[0] = -1.0
     see_view(start + i, boxes, land, rays, dress, out, metres_per_square, slope_step, column_step, bits, slots, row)

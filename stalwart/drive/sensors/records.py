@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stalwart.drive.compiled import Array
-from stalwart.drive.sensors.cast import SLOT_FIELDS
+from stalwart.drive.sensors.cast import SLOT_FIELDS, SWEEP_FIELDS
+from stalwart.drive.sensors.styles import STYLE_FIELDS
 from stalwart.drive.sensors.surface import WEAR_FIELDS, WEAR_NUMBERS
 
 
@@ -115,8 +116,10 @@ class Slots(NamedTuple):
     code: Array
     reach: Array
     """(2, H) int64, between which columns of each row boxes are seen."""
-    shady: Array
-    """(H,) bool, the rows that may have shadows."""
+    sweeps: Array
+    """(boxes, SWEEP_FIELDS) float64, shadows."""
+    dark: Array
+    """(W,) uint8, the pixels of one row that lie in shadow."""
     veil: Array
 
 
@@ -132,11 +135,22 @@ class Row(NamedTuple):
     eights: Array
     gain: Array
     bias: Array
+    spots: Array
+    """(W,) int32, the texels of boxes."""
+    marks: Array
+    """(W,) int32, which faces of boxes are seen."""
     light: Array
+    """(H, 3, 4) uint16, of every row of ground."""
+    kept: Array
+    """(H,) float32, what share of light reaches the eye from there."""
     reflected: Array
     sky: Array
     layers: Array
     aim: Array
+    style: Array
+    """(fields,) float32, of the style that the rows are lit for."""
+    lit: Array
+    """(2,) float64, that style's number, -1 for none, and the height of the eye."""
 
 
 Empty = Callable[[tuple[int, ...], Any], Any]
@@ -151,17 +165,19 @@ def new_slots(boxes: int, height: int, width: int, empty: Empty) -> Slots:
         empty(each, np.int32), empty(each, np.int32), empty(four, np.uint16), empty(four, np.uint16),
         empty((4, width), np.float32), empty((boxes, WEAR_FIELDS), np.float32), empty((boxes, WEAR_NUMBERS), np.int32),
         empty((boxes, 3), np.float32), empty((boxes, 2), np.int32), empty(one, np.float32), empty(one, np.float32),
-        empty((8,), np.float64), empty((8,), np.float64), empty((height, width), np.int32),
-        empty((2, height), np.int64), empty((height,), np.bool_), empty((height, width), np.uint8),
+        empty((4,), np.float64), empty((4,), np.float64), empty((height, width), np.int32),
+        empty((2, height), np.int64), empty((boxes, SWEEP_FIELDS), np.float64), empty(one, np.uint8),
+        empty((height, width), np.uint8),
     )  # fmt: skip
 
 
-def new_row(width: int, empty: Empty, eights: Any, seen: Any) -> Row:
+def new_row(height: int, width: int, empty: Empty, eights: Any, seen: Any) -> Row:
     """Scratch likewise; `seen` are the bytes (2, 8 n) of `eights` (2, n) uint64, all 0, for n of at least width / 8."""
     one, four = (width,), (1, 4 * width)
     return Row(
         empty(one, np.uint32), empty(one, np.uint32), empty(one, np.uint32), empty((2, width), np.uint8),
         empty((3, width), np.uint8), seen, eights, empty(four, np.uint16), empty(four, np.uint16),
-        empty((3, 4), np.uint16), empty((3,), np.float32), empty(one, np.int32), empty((2, 16), np.uint32),
-        empty((6,), np.float64),
+        empty(one, np.int32), empty(one, np.int32), empty((height, 3, 4), np.uint16), empty((height,), np.float32),
+        empty((3,), np.float32), empty(one, np.int32), empty((2, 16), np.uint32), empty((6,), np.float64),
+        empty((STYLE_FIELDS,), np.float32), empty((2,), np.float64),
     )  # fmt: skip

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stalwart.drive.compiled import Array, Real, Whole, leaf
-from stalwart.drive.sensors.cast import SHADED
+from stalwart.drive.compiled import Array, Real, Whole, leaf, part
 from stalwart.drive.sensors.styles import EXTINCTION, GLOSS, HORIZON, LAMPS, SINE, SKY, SUN, ZENITH
 from stalwart.drive.sensors.surface import SKYLIT, SUNLIT
 
@@ -24,7 +23,7 @@ REACH_M = 22.0
 """Where head lamps have halved."""
 
 
-@leaf
+@part
 def clear(distance: Real, extinction: Real) -> Real:
     """exp(-extinction * distance) to 1e-4, out of what runs eight numbers at a time."""
     y = distance * extinction * np.float32(1 / 16)
@@ -36,20 +35,20 @@ def clear(distance: Real, extinction: Real) -> Real:
     return kept * kept
 
 
-@leaf
+@part
 def fixed(gain: Real) -> Whole:
     """A gain in fixed point; what is brighter than four times white stays there."""
     return np.uint16(min(gain * np.float32(UNIT), MOST))
 
 
-@leaf
+@part
 def head_lamps(style: Array, away: Real, beam: Real, slope: Real) -> Real:
     """Light of the own head lamps on what stands `away`; they shine little above the horizon."""
     near = away * np.float32(1 / REACH_M)
     return style[LAMPS] * beam / ((ONE + near * near) * (ONE + np.float32(12.0) * max(np.float32(0.0), slope)))
 
 
-@leaf
+@part
 def light_cap(
     gain: Array, bias: Array, u: Whole, width: Whole, tints: Array, k: Whole, style: Array, away: Real, sunlit: Real,
     skylit: Real, lamps: Real,
@@ -103,7 +102,7 @@ def mirrored_sky(colour: Array, style: Array, slope: Real) -> None:
         colour[c] = style[HORIZON + c] + (style[ZENITH + c] - style[HORIZON + c]) * up
 
 
-@leaf
+@part
 def shine(gain: Array, u: Whole, width: Whole, own: Whole, emission: Real) -> None:
     """Turns the gain of one pixel of a row (1, 4 W) towards that of light which comes from the texel itself.
 
@@ -118,11 +117,11 @@ def shine(gain: Array, u: Whole, width: Whole, own: Whole, emission: Real) -> No
 
 
 @leaf
-def light_ground(light: Array, style: Array, away: Real, slope: Real, mirrored: Array) -> Real:
-    """Gain of lit and of shaded ground and its bias in one row, without head lamps.
+def light_ground(light: Array, v: Whole, style: Array, away: Real, slope: Real, mirrored: Array) -> Real:
+    """Gain of lit and of shaded ground and its bias in row v, without head lamps.
 
     Args:
-        light: (3, 4) uint16, written: the two gains and the bias.
+        light: (H, 3, 4) uint16, written: the two gains and the bias.
         mirrored: (3,) the sky's colour that wet ground reflects in this row.
 
     Returns:
@@ -135,25 +134,25 @@ def light_ground(light: Array, style: Array, away: Real, slope: Real, mirrored: 
     keep = kept * (ONE - np.float32(0.55) * style[GLOSS])
     open_sky = np.float32(0.78) if style[SUN] > 0 else np.float32(0.55)
     for c in range(3):
-        light[0, c] = fixed((style[SKY + c] + style[SUN + c] * style[SINE]) * keep)
-        light[1, c] = fixed(style[SKY + c] * open_sky * keep)
-        light[2, c] = np.uint16((style[HORIZON + c] * lost + shine * mirrored[c]) * BIAS)
-    light[0, 3] = light[1, 3] = fixed(keep)
-    light[2, 3] = np.uint16(0)
+        light[v, 0, c] = fixed((style[SKY + c] + style[SUN + c] * style[SINE]) * keep)
+        light[v, 1, c] = fixed(style[SKY + c] * open_sky * keep)
+        light[v, 2, c] = np.uint16((style[HORIZON + c] * lost + shine * mirrored[c]) * BIAS)
+    light[v, 0, 3] = light[v, 1, 3] = fixed(keep)
+    light[v, 2, 3] = np.uint16(0)
     return keep
 
 
-@leaf
-def spread(gain: Array, bias: Array, light: Array, code: Array, v: Whole, shady: bool) -> None:
-    """A row's light into each of its pixels, (1, 4 W) each; `shady` where some may lie in shadow."""
-    width = np.uint64(code.shape[1])
+@part
+def spread(gain: Array, bias: Array, light: Array, v: Whole, dark: Array, shady: bool) -> None:
+    """A row's light into each of its pixels, (1, 4 W) each; `shady` where some lie in the shadow that `dark` says."""
+    width = np.uint64(dark.shape[0])
     for c in range(np.uint64(4)):
-        bright, dark, mist, at = light[0, c], light[1, c], light[2, c], c * width
+        bright, less, mist, at = light[v, 0, c], light[v, 1, c], light[v, 2, c], c * width
         for u in range(width):
             bias[0, at + u] = mist
         if shady:
             for u in range(width):
-                gain[0, at + u] = dark if code[v, u] == SHADED else bright
+                gain[0, at + u] = less if dark[u] > 0 else bright
         else:
             for u in range(width):
                 gain[0, at + u] = bright
@@ -169,7 +168,7 @@ def lamps_on_ground(gain: Array, style: Array, away: Real, keep: Real, beams: Ar
             gain[0, c * width + u] = np.uint16(min(np.uint32(np.uint32(gain[0, c * width + u]) + more), _MOST))
 
 
-@leaf
+@part
 def blend(rgb: Array, view: Whole, v: Whole, texel: Array, gain: Array, bias: Array) -> None:
     """gain * texel + bias, rounded to the nearest level, into row v of each colour's plane (views, 3, H, W)."""
     width = np.uint64(texel.shape[0])
@@ -182,7 +181,20 @@ def blend(rgb: Array, view: Whole, v: Whole, texel: Array, gain: Array, bias: Ar
             rgb[view, c, v, u] = np.uint8(min(level, np.uint16(255)))
 
 
-@leaf
+@part
+def blend_evenly(rgb: Array, view: Whole, v: Whole, texel: Array, light: Array) -> None:
+    """`blend` where all pixels of a row have the light of open ground."""
+    for c in range(np.uint64(3)):
+        down = np.uint32(np.uint32(c << np.uint64(3)) & np.uint32(31))
+        gain, bias = np.uint32(light[v, 0, c]), np.uint16(light[v, 2, c] + np.uint16(LEVEL // 2))
+        for u in range(np.uint64(texel.shape[0])):
+            value = np.uint16(np.uint16(np.uint32(texel[u] >> down) & np.uint32(255)) << np.uint16(6))
+            product = np.uint16((np.uint32(value) * gain) >> np.uint32(16))
+            level = np.uint16(product + bias) >> np.uint16(4)
+            rgb[view, c, v, u] = np.uint8(min(level, np.uint16(255)))
+
+
+@part
 def part_channels(rgb: Array, view: Whole, v: Whole, texel: Array) -> None:
     """Texels as they are into row v of each colour's plane."""
     for c in range(np.uint64(3)):

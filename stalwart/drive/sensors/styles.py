@@ -91,6 +91,7 @@ def style(name: str) -> int:
 
 SUN, SKY, ZENITH, HORIZON, GLOW, CLOUD = 0, 3, 6, 9, 12, 15
 EXTINCTION, EMISSION, LAMPS, GLOSS, SINE, COTANGENT, SNOW, DROPS, DROP_LENGTH = range(18, 27)
+STYLE_FIELDS = 27
 
 
 def table() -> NDArray[np.float32]:

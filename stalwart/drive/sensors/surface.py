@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from stalwart.drive.compiled import Array, Real, Whole, leaf
+from stalwart.drive.compiled import Array, Real, Whole, leaf, part
 from stalwart.drive.sensors.cast import COSINE, EYE_X, EYE_Y, HALF_LENGTH, HALF_WIDTH, SINE, TOP, UNDER
 
 _BELOW_TWO, _MANTISSA, _BIAS = np.int32(0x7FFFFF), np.int32(23), np.int32(127)
 """Of a float32: the mantissa's bits, how many they are, and what is added to the exponent."""
-EIGHTH, SQUARES, SEVEN = np.int32(3), np.int32(6), np.int32(7)
+EIGHTH, SQUARES, EIGHT = np.int32(3), np.int32(6), np.int32(8)
 _FACE_BITS, _31 = np.int32(3), np.int32(31)
 _ZERO, _FAR, _INSIDE = np.float32(0), np.float32(1e5), np.float32(2 * 0.999999)
 
@@ -34,7 +34,7 @@ KIND, INSTANCE, TINT, ROWS, CAP_LAYER, CAP_X, CAP_Y = range(7)
 WEAR_NUMBERS = 7
 
 
-@leaf
+@part
 def level_of(texels: Real, most: Whole) -> Whole:
     """The first level, of 0 to `most`, whose texels are no shorter than a footprint of so many texels.
 
@@ -44,7 +44,7 @@ def level_of(texels: Real, most: Whole) -> Whole:
     return min(max(np.int32(np.int32(raised >> _MANTISSA) - _BIAS), np.int32(0)), np.int32(most))
 
 
-@leaf
+@part
 def repeats(length: Real, tile: Real) -> Real:
     """How many whole tiles a side is given; 1 where the tile is 0, which means that the texture is stretched."""
     return max(1.0, np.floor(length / tile + 0.5)) if tile > 0 else 1.0
@@ -59,7 +59,7 @@ def dress(
     """For each column of a slot the texel column of its wall, its face and its height level.
 
     Args:
-        walls: (boxes, W) int32, row k written: index in the bank of the wall's texel column, less its rows.
+        walls: (boxes, W) int32, row k written: index in the bank of the uppermost texel of the wall's texel column.
         faces: (boxes, W) int32, row k written: face | height level << 3.
         layers: (skins, 2, 5) int32, the faces' layers in the bank; row `suit` is worn.
         tiles: (skins, 2) float32, width and height in m of one tile; 0 stretches the texture.
@@ -78,7 +78,7 @@ def dress(
     numbers[k, ROWS], numbers[k, CAP_LAYER] = np.int32(rows), layers[suit, snow, CAP]
     numbers[k, CAP_X] = np.int32(per_length * 2 * half_length + 0.5) - 1
     numbers[k, CAP_Y] = np.int32(per_width * 2 * half_width + 0.5) - 1
-    begins = np.int32(2 * size)
+    begins, row_bits = np.int32(2 * size), np.int32(bits + 1)
     area = 2 * bits + 2
     front, rear = np.int32(layers[suit, snow, FRONT] << area), np.int32(layers[suit, snow, REAR] << area)
     left, right = np.int32(layers[suit, snow, LEFT] << area), np.int32(layers[suit, snow, RIGHT] << area)
@@ -102,20 +102,20 @@ def dress(
         begin = np.int32(begins - np.int32(begins >> level))
         layer = (front if x > 0 else rear) if end else (left if y > 0 else right)
         face = (np.int32(FRONT) if x > 0 else np.int32(REAR)) if end else (np.int32(LEFT) if y > 0 else np.int32(RIGHT))
-        walls[k, u] = np.int32(np.int32(layer + begin) + np.int32(place >> level))
-        faces[k, u] = np.int32(face | np.int32(level_of(away * per_step, most) << _FACE_BITS))
+        tall_level = np.int32(level_of(away * per_step, most) & _31)
+        rows_begin = np.int32(np.int32(begins - np.int32(begins >> tall_level)) << row_bits)
+        walls[k, u] = np.int32(np.int32(np.int32(layer + begin) + rows_begin) + np.int32(place >> level))
+        faces[k, u] = np.int32(face | np.int32(tall_level << _FACE_BITS))
 
 
-@leaf
+@part
 def on_wall(texel: Whole, wall: Whole, up: Real, rows: Whole, bits: Whole) -> Whole:
     """Index in the bank of a wall's texel at `up` texels above the box's underside."""
-    size = 1 << bits
-    level = wall >> 3
     row = rows - 1 - min(max(np.int32(up), 0), rows - 1)
-    return texel + ((2 * size - (2 * size >> level) + ((row & (size - 1)) >> level)) << (bits + 1))
+    return texel + (((row & ((1 << bits) - 1)) >> (wall >> 3)) << (bits + 1))
 
 
-@leaf
+@part
 def on_cap(
     wear: Array, numbers: Array, slots: Array, k: Whole, away: Real, dx: Real, dy: Real, across: Real, along: Real,
     bits: Whole,
@@ -141,10 +141,10 @@ def on_cap(
     return (numbers[k, CAP_LAYER] << (2 * bits + 2)) + (row << (bits + 1)) + column
 
 
-@leaf
+@part
 def in_tiles(y: Whole, x: Whole, tiles: Whole) -> Whole:
     """Where square (y, x) of a tiled raster lies, of so many tiles side by side; in int32."""
     # Numba makes 64 bits of every sum: each is made 32 again, so that eight go through one instruction.
-    tile = np.int32(np.int32(np.int32(y >> EIGHTH) * tiles) + np.int32(x >> EIGHTH))
-    row = np.int32(np.int32(y & SEVEN) << EIGHTH)
-    return np.int32(np.int32(np.int32(tile << SQUARES) | row) | np.int32(x & SEVEN))
+    # (y // 8) * 64 * tiles + y % 8 is (y // 8) * (64 * tiles - 8) + y.
+    rows = np.int32(np.int32(np.int32(tiles << SQUARES) - EIGHT) * np.int32(y >> EIGHTH))
+    return np.int32(np.int32(rows + y) + np.int32(x << EIGHTH))
