@@ -190,7 +190,8 @@ def watch(
 @app.command(
     "train",
     epilog="Examples:\n\nstalwart drive train --out runs/student\n\n"
-    "stalwart drive train --out runs/student --steps 500000 --chapters 20 --resume",
+    "stalwart drive train --out runs/student --steps 500000 --chapters 20 --resume\n\n"
+    "stalwart drive train --start runs/student --model 'driver(lookout=True)' --only lookout --out runs/seeing",
 )
 def train(
     out: Annotated[Path, typer.Option("--out", help="The run folder.", show_default=False)],
@@ -199,6 +200,8 @@ def train(
     worlds: Annotated[int, typer.Option("--worlds", min=1, help="Of each family of roads, side by side.")] = 6,
     chapters: Annotated[int, typer.Option("--chapters", min=1, help="Parts; each has maps of its own.")] = 10,
     family: Annotated[list[str] | None, typer.Option("--family", help="Of roads; may be repeated.")] = None,
+    start: Annotated[str, typer.Option("--start", help="A driver's run whose weights it begins with.")] = "",
+    only: Annotated[list[str] | None, typer.Option("--only", help="A part that learns; may be repeated.")] = None,
     lr: Annotated[float, typer.Option("--lr", help="Greatest learning rate.")] = 2e-3,
     seed: Seed = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "cpu",
@@ -209,8 +212,9 @@ def train(
     """Teach a driver to see and to drive through camera and LiDAR, by the rule-based expert."""
     from stalwart.run.drive_train import Teaching, drive_train
 
-    how = Teaching(steps=steps, worlds=worlds, chapters=chapters, lr=lr, seed=seed, device=device)
+    how = Teaching(steps=steps, worlds=worlds, chapters=chapters, start=start, lr=lr, seed=seed, device=device)
     how = replace(how, families=tuple(family)) if family else how
+    how = replace(how, only=tuple(only)) if only else how
     play(iter(drive_train(model, settings=how, out=out, resume=resume)), as_json=as_json, quiet=quiet)
 
 

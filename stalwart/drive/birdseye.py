@@ -33,7 +33,8 @@ from stalwart.drive.world.state import (
 
 SIGNALS = ("none", "green", "yellow", "red", "stop", "yield")
 """What rules at the next stop line on the route, if it is near enough."""
-_SIGNAL_M = 40.0
+FARTHEST_M = 40.0
+"""How far a stop line may be to be told of."""
 _ROUTE_STEP_M = 0.5
 _HALF = single(0.5)
 
@@ -116,9 +117,9 @@ def truth(world: Worlds, grid: Grid, seen: Floats | None = None) -> Truth:
     )  # fmt: skip
     vector = (world.observe() if seen is None else seen)[:, 0]
     way, shown = vector[:, 22], vector[:, 23:28]
-    rules = (shown.max(1) > 0) & (way <= _SIGNAL_M)
+    rules = (shown.max(1) > 0) & (way <= FARTHEST_M)
     signal = np.where(rules, 1 + shown.argmax(1), 0).astype(np.int64)
-    return Truth(drivable, agents, velocity, route, signal, np.where(rules, way, _SIGNAL_M).astype(np.float32))
+    return Truth(drivable, agents, velocity, route, signal, np.where(rules, way, FARTHEST_M).astype(np.float32))
 
 
 @free_kernel

@@ -20,7 +20,7 @@ from stalwart.drive.dressing import Dressed
 from stalwart.drive.observation import PATH_M
 from stalwart.drive.planners.baselines import Baseline
 from stalwart.drive.routes import route_ahead
-from stalwart.drive.sensing import Rig, Sensed
+from stalwart.drive.sensing import Rig, Sensed, joined
 from stalwart.drive.simulation import Worlds, make
 from stalwart.drive.traffic.drivers import POPULATIONS
 
@@ -103,9 +103,8 @@ class Lessons:
     def sense(self) -> tuple[Sensed, Answers]:
         """What is sensed now, and what is right."""
         read = [self.rig.read(world, dressed)[0] for world, dressed in zip(self.worlds, self.dressed, strict=True)]
-        sensed = Sensed(*(torch.cat([getattr(one, name) for one in read]) for name in ("camera", "lidar", "own")))
         found = [answers(world, expert, self.grid) for world, expert in zip(self.worlds, self.experts, strict=True)]
-        return sensed, Answers(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        return joined(read), Answers(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def step(self, controls: NDArray[np.float32]) -> NDArray[np.bool_]:
         """A tick on under (W, 2) controls; (W,) which worlds have begun anew."""

@@ -49,18 +49,36 @@ class Sensed:
     own: Tensor
     """(W, 14) speed [m/s], acceleration [m/s²], yaw rate [rad/s], speed limit [m/s]; then x, y [m] of the route 0, 5,
     10, 20 and 40 m ahead in the own frame (ahead, left), as a map shows them to one who is where the GPS says."""
+    lookout: Tensor | None = None
+    """(W, 3, h, b) in [0, 1], from the rig's second camera; all 0 where there is no camera, None where the rig has no
+    second one."""
 
     def select(self, index: Any) -> Sensed:
         """The worlds at `index` (integers, a slice or a bool mask)."""
-        return Sensed(self.camera[index], self.lidar[index], self.own[index])
+        return self.each(lambda part: part[index])
 
-    def detached(self, *watched: Literal["camera", "lidar", "own"]) -> Sensed:
+    def detached(self, *watched: Literal["camera", "lidar", "own", "lookout"]) -> Sensed:
         """A copy cut off from what it was computed from; those `watched` ask for gradients."""
-        parts = {name: getattr(self, name).detach().clone() for name in ("camera", "lidar", "own")}
+        parts = {name: part.detach().clone() for name, part in self.parts().items()}
         return Sensed(**{name: part.requires_grad_(name in watched) for name, part in parts.items()})
 
     def to(self, device: torch.device | str) -> Sensed:
-        return Sensed(self.camera.to(device), self.lidar.to(device), self.own.to(device))
+        return self.each(lambda part: part.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Sensed:
+        """The same with every part changed."""
+        return Sensed(**{name: change(part) for name, part in self.parts().items()})
+
+    def parts(self) -> dict[str, Tensor]:
+        """What there is, by name."""
+        found = {"camera": self.camera, "lidar": self.lidar, "own": self.own}
+        return found if self.lookout is None else {**found, "lookout": self.lookout}
+
+
+def joined(parts: Sequence[Sensed]) -> Sensed:
+    """What several sensed, worlds one after the other; all of one rig."""
+    told = [one.parts() for one in parts]
+    return Sensed(**{name: torch.cat([one[name] for one in told]) for name in told[0]})
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +120,9 @@ class Rig:
     faults: tuple[Fault, ...] = ()
     """What goes wrong with the camera, in order."""
     without: Literal["camera", "lidar"] | None = None
-    """A sensor that is left out: its readings are all 0."""
+    """A sensor that is left out: its readings are all 0. Without 'camera' there is no second one either."""
+    lookout: Camera | None = None
+    """A second camera, such as one that looks for signal heads at the kerb."""
 
     def read(
         self, world: Worlds, dressed: Dressed, *, look: Look | None = None, textures: Mapping[str, Tensor] | None = None
@@ -115,30 +135,37 @@ class Rig:
                 in them. Faults pass gradients straight through.
         """
         scene = dressed.scene()
-        frames = cameras.room(self.camera, world.worlds, affine=textures is not None)
+        frames, picture = self._picture(self.camera, scene, look, textures)
+        if self.faults and self.without != "camera":
+            picture = self._spoiled(picture, frames, scene)
+        second = None if self.lookout is None else self._picture(self.lookout, scene, look, textures)[1]
         heard = None
-        if self.without == "camera":
-            picture = torch.zeros(world.worlds, 3, self.camera.height, self.camera.width)
-        else:
-            cameras.see(scene, self.camera, look=look, out=frames)
-            picture = self._picture(scene, frames, look or default_look(), textures)
         echoes = torch.zeros(world.worlds, 3, self.lidar.channels, self.lidar.azimuths)
         if self.without != "lidar":
             heard = lidars.scan(scene, self.lidar)
             echoes = _echoes(heard, self.lidar)
-        sensed = Sensed(picture, echoes, torch.from_numpy(_own(world, scene, self.navigation)))
+        sensed = Sensed(picture, echoes, torch.from_numpy(_own(world, scene, self.navigation)), second)
         return sensed, Moment(world, scene, frames, heard, self)
 
-    def _picture(self, scene: Scene, frames: Frames, look: Look, textures: Mapping[str, Tensor] | None) -> Tensor:
+    def _picture(
+        self, camera: Camera, scene: Scene, look: Look | None, textures: Mapping[str, Tensor] | None
+    ) -> tuple[Frames, Tensor]:
+        frames = cameras.room(camera, scene.worlds, affine=textures is not None)
+        if self.without == "camera":
+            return frames, torch.zeros(scene.worlds, 3, camera.height, camera.width)
+        cameras.see(scene, camera, look=look, out=frames)
         whole = torch.from_numpy(frames.rgb).float() / 255
-        picture = whole if textures is None else shade(frames, look.textures, textures)
-        if not self.faults:
-            return picture
-        rgb = frames.rgb if textures is None else (picture.detach() * 255).round().byte().cpu().numpy()
+        bank = (look or default_look()).textures
+        return frames, whole if textures is None else shade(frames, bank, textures)
+
+    def _spoiled(self, picture: Tensor, frames: Frames, scene: Scene) -> Tensor:
+        """The camera's picture with its faults; slopes pass straight through."""
+        sloped = frames.gain is not None
+        rgb = (picture.detach() * 255).round().byte().cpu().numpy() if sloped else frames.rgb
         for fault in self.faults:
             rgb = fault(rgb, scene)
         through = torch.from_numpy(rgb).float().to(picture) / 255
-        return through if textures is None else picture + (through - picture).detach()
+        return picture + (through - picture).detach() if sloped else through
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from stalwart.drive.birdseye import SIGNALS, Grid
+from stalwart.drive.birdseye import FARTHEST_M, SIGNALS, Grid
 from stalwart.drive.observation import PATH_M
 from stalwart.drive.sensing import OWN, Acted, Perceived, Rig, Sensed
-from stalwart.models._driver_plan import planned, pursued
+from stalwart.models._driver_lookout import Lookout
+from stalwart.models._driver_plan import planned, pursued, remembered
 from stalwart.models._driver_views import Glances, Onto, Pillars, near_route, warped
 
 _OWN_SCALE = torch.tensor([10.0, 3.0, 0.3, 15.0, *(10.0, 5.0) * len(PATH_M)])
-_FARTHEST_M = 40.0
 _MOST_ASIDE_M = 4.0
 _BRAKE_MPS2, _ACCEL_MPS2, _STEER_RAD = -9.0, 3.0, 0.6
 _STEP_S = 0.1
@@ -34,7 +34,8 @@ def _conv(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> nn.Seque
 class DriverNet(nn.Module):
     """See `models.driver`. A `sensing.SensorPolicy`.
 
-    Memory (W, M): maps of `memory` channels on cells of 2 m, moved along with the driver, then a GRU's state.
+    Memory (W, M): maps of `memory` channels on cells of 2 m, moved along with the driver, then a GRU's state; with a
+    second camera also how lately it has stood at a stop sign.
     """
 
     def __init__(self, rig: Rig, width: int, memory: int) -> None:
@@ -72,6 +73,7 @@ class DriverNet(nn.Module):
         told += _STATE
         self.line = nn.Linear(told, len(SIGNALS) + 1)
         self.aside = nn.Linear(told, len(PATH_M))
+        self.lookout = None if rig.lookout is None else Lookout(rig.lookout, max(width * 3 // 4, 1))
         last = nn.Linear(64, 1)
         self.accel = nn.Sequential(nn.Linear(told + len(SIGNALS) + 1, 64), nn.ReLU(inplace=True), last)
         for layer in (self.aside, last, self.maps):
@@ -84,14 +86,20 @@ class DriverNet(nn.Module):
     @property
     def remembered(self) -> int:
         """Numbers of memory."""
-        return self.channels * self.coarse.rows * self.coarse.columns + _STATE
+        return self._mapped + _STATE + (self.lookout is not None)
+
+    @property
+    def _mapped(self) -> int:
+        return self.channels * self.coarse.rows * self.coarse.columns
 
     def forward(self, sensed: Sensed, memory: Tensor | None = None) -> tuple[Acted, Tensor]:
         """What to do, and the memory for the next step; see `sensing.SensorPolicy`."""
         own, count = sensed.own, len(sensed.own)
         if memory is None:
             memory = own.new_zeros(count, self.remembered)
-        held = memory[:, :-_STATE].reshape(count, self.channels, self.coarse.rows, self.coarse.columns)
+        maps, before = memory[:, : self._mapped], memory[:, self._mapped : self._mapped + _STATE]
+        stood = None if self.lookout is None else memory[:, -1]
+        held = maps.reshape(count, self.channels, self.coarse.rows, self.coarse.columns)
         held = warped(held, self.coarse, own[:, 0] * _STEP_S, own[:, 2] * _STEP_S)
         points = own[:, 4:].reshape(count, -1, 2)
 
@@ -118,24 +126,29 @@ class DriverNet(nn.Module):
         )  # what it does now is no reason to go on
         shown = there[:, :, 0, 0] * torch.cat([self.image(second), self.glances(seen)], 1)
         told = torch.cat([self.scene(above), shown, blind], 1)
-        state = self.state(told, memory[:, -_STATE:])
+        state = self.state(told, before)
         known = torch.cat([state, told], 1)
-        perceived, line = self._perceive(above, self.line(known))
+        ruling = self.line(known)
+        if self.lookout is not None and sensed.lookout is not None:
+            sees = sensed.lookout.amax((1, 2, 3)) > 0
+            ruling = torch.where(sees[:, None], self.lookout(sensed.lookout), ruling)
+        perceived, line = self._perceive(above, ruling)
         aside = _MOST_ASIDE_M * torch.tanh(self.aside(known))
         waypoints = torch.stack([points[..., 0], points[..., 1] + aside], -1)
         speed, limit = own[:, 0], own[:, 3]
-        accel = (
-            planned(perceived, waypoints, speed, limit, self.grid) + 3 * self.accel(torch.cat([known, line], 1))[:, 0]
-        )
+        stood = None if stood is None else remembered(stood, perceived, speed)
+        plan = planned(perceived, waypoints, speed, limit, self.grid, stood)
+        accel = plan + 3 * self.accel(torch.cat([known, line], 1))[:, 0]
         controls = torch.stack(
             [accel.clamp(_BRAKE_MPS2, _ACCEL_MPS2), pursued(waypoints, speed).clamp(-_STEER_RAD, _STEER_RAD)], 1
         )
-        return Acted(controls, waypoints, perceived), torch.cat([held.flatten(1), state], 1)
+        kept = [held.flatten(1), state] if stood is None else [held.flatten(1), state, stood[:, None]]
+        return Acted(controls, waypoints, perceived), torch.cat(kept, 1)
 
     def _perceive(self, above: Tensor, line: Tensor) -> tuple[Perceived, Tensor]:
         maps = nn.functional.pixel_shuffle(_GAIN * self.maps(above), 2)
         drivable, agents, route, ahead, left = maps.unbind(1)
-        signal, way = line[:, :-1], _FARTHEST_M * torch.sigmoid(line[:, -1])
+        signal, way = line[:, :-1], FARTHEST_M * torch.sigmoid(line[:, -1])
         velocity = 3 * torch.stack([ahead, left], 1)
         seen = Perceived(drivable, agents, velocity, route, signal, way)
-        return seen, torch.cat([signal.softmax(1), way[:, None] / _FARTHEST_M], 1)
+        return seen, torch.cat([signal.softmax(1), way[:, None] / FARTHEST_M], 1)

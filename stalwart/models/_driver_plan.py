@@ -19,7 +19,12 @@ from stalwart.models._driver_views import near_route
 
 _CAR = BODIES[Class.CAR]
 _ACCEL, _BRAKE, _HEADWAY_S, _STANDING_M, _HARDEST = 1.5, 2.0, 1.5, 2.5, -9.0
+_YELLOW_MPS2, _AT_LINE_M, _STANDS_MPS, _RELEASED = 3.0, 7.0, 0.3, 0.2
 _BEND_MPS2, _EASE_MPS2, _CORRIDOR_M, _LINE_MARGIN_M = 2.0, 1.2, 1.4, 1.5
+
+
+_SIGHT_MARGIN_M = -1.5
+"""It stands 4 m before a line: nearer, heads and signs at the kerb leave the second camera's picture."""
 
 
 def pursued(points: Tensor, speed_mps: Tensor) -> Tensor:
@@ -64,8 +69,21 @@ def followed(speed: Tensor, wish: Tensor, gap: Tensor, leader: Tensor) -> Tensor
     return wished
 
 
-def planned(seen: Perceived, waypoints: Tensor, speed: Tensor, limit_mps: Tensor, grid: Grid) -> Tensor:
-    """(W,) expected acceleration [m/s²] along the waypoints (W, 5, 2), among those perceived, before a red light."""
+def remembered(stood: Tensor, seen: Perceived, speed: Tensor) -> Tensor:
+    """(W,) 1 where it stands at a stop sign now, and what was left of that a step ago, 3 % less, otherwise."""
+    signed = seen.signal.softmax(1)[:, SIGNALS.index("stop")] > 0.5
+    now = signed & (seen.line_m < _AT_LINE_M) & (speed < _STANDS_MPS)
+    return torch.maximum(now.to(speed), 0.97 * stood).detach()
+
+
+def planned(
+    seen: Perceived, waypoints: Tensor, speed: Tensor, limit_mps: Tensor, grid: Grid, stood: Tensor | None = None
+) -> Tensor:
+    """(W,) expected acceleration [m/s²] along the waypoints (W, 5, 2), among those perceived, before a red light.
+
+    Args:
+        stood: (W,) see `remembered`: it stops at stop signs too, once, and for yellow only where it still can.
+    """
     wish = desired(waypoints, limit_mps)
     ahead = torch.from_numpy(grid.middles[:, 0, 0]).to(speed)
     front = ahead > _CAR.length_m / 2
@@ -83,6 +101,12 @@ def planned(seen: Perceived, waypoints: Tensor, speed: Tensor, limit_mps: Tensor
     alone = (_ACCEL * (1 - (speed / wish.clamp(min=0.1)) ** 4)).clamp(min=-3.0)
     among = (first * behind).sum(1) + clear[:, -1] * alone
     shown = seen.signal.softmax(1)
-    halt = shown[:, SIGNALS.index("red")] + shown[:, SIGNALS.index("yellow")]
-    stop = followed(speed, wish, seen.line_m + _LINE_MARGIN_M, torch.zeros_like(speed))
+    red, yellow = shown[:, SIGNALS.index("red")], shown[:, SIGNALS.index("yellow")]
+    if stood is None:
+        halt, margin = red + yellow, _LINE_MARGIN_M
+    else:
+        margin = _SIGHT_MARGIN_M
+        can = speed**2 < 2 * _YELLOW_MPS2 * seen.line_m
+        halt = red + yellow * can + shown[:, SIGNALS.index("stop")] * (stood < _RELEASED)
+    stop = followed(speed, wish, seen.line_m + margin, torch.zeros_like(speed))
     return torch.minimum(among, halt * stop + (1 - halt) * alone)

@@ -12,6 +12,7 @@ from stalwart.core.errors import InputError
 from stalwart.drive.sensing import Rig
 from stalwart.drive.sensors.camera import Camera
 from stalwart.drive.sensors.lidar import Lidar
+from stalwart.models._driver_lookout import CAMERA
 from stalwart.models._driver_net import DriverNet
 
 
@@ -36,6 +37,8 @@ class driver:
     """Channels of the network's maps."""
     memory: Annotated[int, at_least(1)] = 8
     """Channels of the maps that it remembers."""
+    lookout: bool = False
+    """Whether a second camera looks for signal heads and signs at the kerb."""
 
     def __post_init__(self) -> None:
         if self.height % 8 or self.width % 8:
@@ -44,7 +47,8 @@ class driver:
     @property
     def rig(self) -> Rig:
         """The sensors that it drives with."""
-        return Rig(Camera(self.height, self.width, self.fov_deg), Lidar(self.channels, self.azimuths))
+        first = Camera(self.height, self.width, self.fov_deg)
+        return Rig(first, Lidar(self.channels, self.azimuths), lookout=CAMERA if self.lookout else None)
 
     def build(self, signature: Signature) -> nn.Module:
         return DriverNet(self.rig, self.features, self.memory)

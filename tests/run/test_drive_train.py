@@ -16,7 +16,10 @@ from stalwart.core.errors import InputError, RunError
 from stalwart.drive.lessons import Lessons
 from stalwart.drive.planners.named import driver_of
 from stalwart.drive.sensing import Rig, SensorDriver
+from stalwart.drive.sensors.camera import Camera
+from stalwart.drive.sensors.lidar import Lidar
 from stalwart.drive.simulation import make
+from stalwart.run._album import Album
 from stalwart.run._imitation import losses
 from stalwart.run.drive_train import Teaching, drive_train
 
@@ -79,11 +82,63 @@ def test_a_run_is_not_resumed_otherwise(run: Path) -> None:
         ({"families": ("moon",)}, "families"),
         ({"families": ()}, "families"),
         ({"lr": 2.0}, "lr"),
+        ({"only": ("wheels",)}, "only"),
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         next(iter(drive_train(MODEL, settings=replace(SMALL, **wrong))))  # type: ignore[arg-type]
+
+
+def test_a_second_camera_is_learned_on_top_of_a_run_whose_other_parts_stay(run: Path, tmp_path: Path) -> None:
+    """Also from an older run without one; and resumed to the same bits, its pictures drawn anew."""
+    model = MODEL.replace(")", ", lookout=True)")
+    how = replace(
+        SMALL, steps=12, start=str(run), only=("lookout", "line"), expert=0.0, blind=0.5, families=("rural",)
+    )  # fmt: skip
+    events = list(drive_train(model, settings=how, out=tmp_path / "a"))
+    assert any("lookout" in event.values["message"] for event in events if event.kind == "note")
+    old, new = stalwart.load(run).state_dict(), stalwart.load(tmp_path / "a").state_dict()
+    changed = {name.partition(".")[0] for name in old if not torch.equal(old[name], new[name])}
+    assert changed == {"line"}
+    assert new["lookout.tell.2.weight"].any()
+    for event in (begun := drive_train(model, settings=how, out=tmp_path / "b")):
+        if event.kind == "saved":
+            break
+    begun.close()  # type: ignore[attr-defined]
+    list(drive_train(model, settings=how, out=tmp_path / "b", resume=True))
+    again = stalwart.load(tmp_path / "b").state_dict()
+    assert all(torch.equal(new[name], again[name]) for name in new)
+
+
+def test_an_album_looks_at_rare_signals_as_often_as_at_others() -> None:
+    """A lens that reads the signal out of the picture's corner has no loss; its batches hold few free roads."""
+    lessons = Lessons(Rig(Camera(8, 8), Lidar(4, 16), lookout=Camera(8, 16)), 3, 1, families=("crossroads",))
+    sensed, right = lessons.sense()
+    assert sensed.lookout is not None
+    signal = torch.tensor([0, 0, 3])
+    pictures = (signal.float() / 8)[:, None, None, None].expand_as(sensed.lookout)
+    album, batches = Album(), []
+
+    class Reader(torch.nn.Module):
+        def forward(self, seen: torch.Tensor) -> torch.Tensor:
+            which = (seen[:, 0, 0, 0] * 8).round().long()
+            batches.append(which)
+            way = torch.logit(torch.full((len(which), 1), 10.0 / 40))
+            return torch.cat([40.0 * torch.nn.functional.one_hot(which, 6), way], 1)
+
+    told = replace(right, signal=signal, line_m=torch.full((3,), 10.0))
+    for _ in range(4):
+        album.keep(replace(sensed, own=0 * sensed.own, lookout=pictures), told)
+    assert len(album) == 3  # alike, within a second
+    album.keep(replace(sensed, own=0 * sensed.own + 20.0, lookout=pictures), told)
+    assert len(album) == 6
+    again = Album()
+    again.restore(album.tensors())
+    assert len(again) == 6
+    loss, same = album.loss(Reader(), torch.device("cpu")), again.loss(Reader(), torch.device("cpu"))
+    assert float(loss) == float(same) == pytest.approx(0.0, abs=1e-5)
+    assert 10 < int((batches[0] == 3).sum()) < 30
 
 
 def test_a_model_that_does_not_drive_is_refused() -> None:

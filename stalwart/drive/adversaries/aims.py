@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stalwart.core.contracts import Verdict
 from stalwart.core.errors import InputError
-from stalwart.drive.sensing import Acted, Sensed
+from stalwart.drive.sensing import Acted, Sensed, joined
 from stalwart.drive.sensors.camera import Frames
 from stalwart.drive.sensors.shade import shade
 from stalwart.drive.sensors.textures import Textures
@@ -119,8 +119,7 @@ class Poster:
         """(n,) the loss in moments (which, world), and (n, 3, H, B) the pictures."""
         names = ("rgb", "depth_m", "kind", "instance", "texels", "gain", "bias")
         frames = Frames(**{k: np.stack([getattr(self.moments[m][0], k)[w] for m, w in chosen]) for k in names})
-        sensed = Sensed(*(torch.stack([getattr(self.moments[m][1], k)[w] for m, w in chosen])
-                          for k in ("camera", "lidar", "own")))  # fmt: skip
+        sensed = joined([self.moments[m][1].select(slice(w, w + 1)) for m, w in chosen])
         pictures = shade(frames, self.textures, {self.name: texture})
         with torch.no_grad():
             clean = self.model(sensed)[0]

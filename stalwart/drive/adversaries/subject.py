@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from stalwart.drive.adversaries.changes import driver_of
 from stalwart.drive.scenarios.stage import Stage
 from stalwart.drive.scenarios.suites import scenarios_of
-from stalwart.drive.sensing import Sensed
+from stalwart.drive.sensing import Sensed, joined
 
 STYLES = ("sun", "dusk")
 """The light under which attacks are fitted."""
@@ -49,4 +47,4 @@ class Subject:
                 if tick % every == 0 and driver.sensed is not None:
                     kept.append(driver.sensed)
                 stage.world.step(controls)
-        return Sensed(*(torch.cat([getattr(one, name) for one in kept]) for name in ("camera", "lidar", "own")))
+        return joined(kept)

@@ -54,7 +54,8 @@ class Apart(nn.Module):
     def forward(self, sensed: Sensed, memory: Tensor | None = None) -> tuple[Acted, Tensor]:
         """See `sensing.SensorPolicy`; `perceived.agents` is of each cell the surest of the three."""
         deaf = replace(sensed, lidar=torch.zeros_like(sensed.lidar))
-        blind = replace(sensed, camera=torch.zeros_like(sensed.camera))
+        second = None if sensed.lookout is None else torch.zeros_like(sensed.lookout)
+        blind = replace(sensed, camera=torch.zeros_like(sensed.camera), lookout=second)
         held = [None] * _VIEWS if memory is None else memory.chunk(_VIEWS, 1)
         views, kept = zip(*(self.policy(*one) for one in zip((sensed, blind, deaf), held, strict=True)), strict=True)
         accel = torch.stack([one.controls[:, 0] for one in views]).amin(0)
