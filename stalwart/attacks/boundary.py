@@ -11,7 +11,7 @@ from stalwart.core import balls
 from stalwart.core.component import above, at_least, component
 from stalwart.core.contracts import Goal, Threat
 from stalwart.core.least import exponent
-from stalwart.core.queries import Asker, begin, pull
+from stalwart.core.queries import Asker, begin, firm, pull
 from stalwart.core.rng import Noise
 
 EVERY = 5
@@ -53,9 +53,9 @@ class boundary:
         asker, own = Asker(goal, len(clean), "boundary"), noise.fork("boundary")
         result, found, spent = begin(clean, asker, own, min(self.tries, self.queries))
         looks = 10
-        live = (found & (spent + looks <= self.queries)).nonzero().squeeze(1)
+        live = begun = (found & (spent + looks + 1 <= self.queries)).nonzero().squeeze(1)
         result[live] = pull(result[live], clean[live], asker, live, p, looks)
-        spent[live] += looks
+        spent[live] += looks + 1  # the last query of each, for `firm`, is set aside
         walk = _Walk(live, result[live], clean[live], self.queries - spent[live], self.sideways, self.inwards)
         step = 0
         while len(walk.place):
@@ -66,6 +66,7 @@ class boundary:
                 result[walk.place[~going]] = walk.x[~going]
                 walk.keep(going.nonzero().squeeze(1))
             step += 1
+        result[begun] = firm(result[begun], clean[begun], asker, begun)
         return result
 
 

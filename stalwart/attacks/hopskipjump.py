@@ -12,7 +12,7 @@ from stalwart.core import balls
 from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Goal, Threat
 from stalwart.core.least import exponent
-from stalwart.core.queries import Asker, begin, pull
+from stalwart.core.queries import Asker, begin, firm, pull
 from stalwart.core.rng import Noise
 
 HALVINGS = 20
@@ -51,15 +51,16 @@ class hopskipjump:
         # θ of section IV-B, as a share of the change: how near to the boundary counts as on it.
         fine = max(d**-1.5 if p == 2 else d**-2.0, FINEST)
         looks = math.ceil(-math.log2(fine))
-        live = (found & (spent + looks <= self.queries)).nonzero().squeeze(1)
+        live = begun = (found & (spent + looks + 1 <= self.queries)).nonzero().squeeze(1)
         result[live] = pull(result[live], clean[live], asker, live, p, looks)
-        spent[live] += looks
+        spent[live] += looks + 1  # the last query of each, for `firm`, is set aside
         x, size = result.clone(), balls.norm(result - clean, p)
         t = 1
         while True:
             probes = int(self.probes * math.sqrt(t))
             live = live[spent[live] + probes + looks + 1 <= self.queries]
             if not len(live):
+                result[begun] = firm(result[begun], clean[begun], asker, begun)
                 return result
             at, origin = x[live], clean[live]
             far = balls.norm(at - origin, p)

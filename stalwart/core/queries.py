@@ -19,6 +19,8 @@ FEWEST = 64
 """Images that fit into one pass whatever the batch."""
 GROUP = 16
 """Versions of an image that are drawn at a time; a fixed number, so that no draw depends on the batch."""
+HAIR = 1e-4
+"""How much longer than the boundary asks, as a share, the change of an answer is made."""
 
 
 def quiet(goal: Goal) -> Goal:
@@ -136,3 +138,13 @@ def pull(images: Tensor, clean: Tensor, asker: Asker, index: Tensor, p: float, l
         high, low = torch.where(won, share, high), torch.where(won, low, share)
     # A whole change is kept as it is: made anew from its parts it may differ by a last bit, and fail.
     return torch.where(balls.each(high < 1, images), toward(images, clean, high, p), images)
+
+
+def firm(images: Tensor, clean: Tensor, asker: Asker, index: Tensor) -> Tensor:
+    """Images whose change is a hair longer, where the goal is reached there too, by one query each.
+
+    A bisection ends on the boundary to float32's last bits, and what a pass says of such an image may be another thing
+    in a batch of another size.
+    """
+    longer = (clean + (images - clean) * (1 + HAIR)).clamp(0, 1)
+    return torch.where(balls.each(asker.reached(longer[:, None], index).squeeze(1), images), longer, images)

@@ -61,6 +61,9 @@ def test_walks_come_near_a_linear_models_optimum(name: str, threat: str, p: floa
     y = model(x).argmax(1)
     few, many = (stalwart.attack(model, x, y, f"{name}(queries={n})", threat, bits=None) for n in (400, 4000))
     assert many.reached.all()
+    # Not on the boundary to the last bit, where the next pass might say something else.
+    beyond = model(many.adversarial).diff(dim=1).abs() / model(x).diff(dim=1).abs()
+    assert beyond.min() > 0.5e-4
     ratio = many.size / model.distance(x, p)
     assert ratio.min() > 0.9999
     # The sign of each of 90 slopes must be right under L∞, and the smallest of them drown in the noise of decisions.
