@@ -37,14 +37,15 @@ class swift:
     standard version spends 1,919 backwards and 7,000 forwards or more. It is a quick figure, not an AutoAttack one;
     `confirm` hands what stands to AutoAttack itself, and then the figure is at least as strong.
 
-    Under L1 a run begins in wider balls (`apgd`), where nothing counts. So a run within ε alone comes first, and those
-    towards rivals are half as many, twice as long and by the targeted DLR: 9 + 28 + 10 + 3 · 93 ≈ 325.
+    Under L1 a run begins in wider balls (`apgd`), where nothing counts, and what it finds hangs on where it began. So a
+    run within ε alone comes first; half as many runs go towards rivals, by the targeted DLR, and three towards any, by
+    three losses, each from a point of its own: 9 + 28 + 10 + 6 · 48 ≈ 335.
     """
 
     steps: Annotated[int, at_least(1)] = 45
-    """Steps of each run after the first; twice as many under L1."""
+    """Steps of each run after the first."""
     targets: Annotated[int, at_least(1)] = 5
-    """Rivals that a sample is pushed towards, nearest first; half as many under L1, one at least."""
+    """Rivals that a sample is pushed towards, nearest first; half as many under L1, rounded up."""
     confirm: bool = False
     """Run `autoattack()` on what stands in the end."""
 
@@ -65,27 +66,28 @@ class swift:
         if not len(live):
             return result
         rivals = _order(clean[live], goal.select(live), ball.p)  # (b, targets) or None
-        sparse = ball.p == 1  # most steps are outside the threat then: half as many runs, twice as long
-        targets = max(self.targets // 2, 1) if sparse else self.targets
+        sparse = ball.p == 1
+        targets = -(-self.targets // 2) if sparse else self.targets
         runs = 1 if rivals is None else min(targets, rivals.shape[1])
         rivals_of = torch.zeros(len(clean), runs, dtype=torch.int64, device=clean.device)
         if rivals is not None:
             rivals_of[live] = rivals[:, :runs]
-        for run in range(runs + 1):
+        anyone = ("ce", "margin", "dlr") if sparse else ("dlr",)  # once more towards any, from anywhere
+        plan = [("dlr" if sparse else "margin", rank) for rank in range(runs)] + [(loss, None) for loss in anyone]
+        for run, (loss, rank) in enumerate(plan):
             aim = goal.select(live)
-            last = run == runs  # once more towards any, from anywhere
             found = climb(
                 clean[live],
                 aim,
                 threat,
                 noise.fork("run", run).select(live),
-                steps=2 * self.steps if sparse else self.steps,
-                loss="dlr" if last or sparse else "margin",
-                rival=None if last or rivals is None else rivals_of[live, run],
+                steps=self.steps,
+                loss=loss,
+                rival=None if rank is None or rivals is None else rivals_of[live, rank],
                 start=None if run or sparse else _stretched(result[live], clean[live], threat, ball.p),
             )
             result[live] = found
-            if last and not self.confirm:
+            if run + 1 == len(plan) and not self.confirm:
                 break
             live = _standing(result, goal, live)
             if not len(live):

@@ -64,9 +64,9 @@ PLUS = {
     "apgd-t": STANDARD["apgd-t"],
     "fab-t": STANDARD["fab-t"],
 }
-RAND = {
-    "apgd-ce eot": (20 * runs(1) + LOOK, 20 * runs(1)),
-    "apgd-dlr eot": (20 * runs(1) + LOOK, 20 * runs(1)),
+RAND = {  # 20 votes on each end; the judge looks at the last
+    "apgd-ce eot": (20 * runs(1) + 20, 20 * runs(1)),
+    "apgd-dlr eot": (20 * runs(1) + 20 + LOOK, 20 * runs(1)),
 }
 
 
@@ -155,6 +155,42 @@ def test_each_part_is_shown_what_the_ones_before_left(monkeypatch: pytest.Monkey
     whole = stalwart.attack(Bright(), x, torch.zeros(7, dtype=torch.long), "autoattack()", "linf(1)")
     assert sum(stage.fell for stage in whole.stages) == int(whole.reached.sum())
     assert parts["d"].seen == [4, 6, 7]
+
+
+class Fickle(nn.Module):
+    """Wrong in a share of its passes that is the image's brightness, each pass drawn anew."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        wrong = (torch.rand(len(x)) < x.mean((1, 2, 3))).float() * 2 - 1
+        return torch.stack([-wrong, wrong], 1)
+
+
+class Brightness:
+    """A part that makes every image as bright as that, and remembers how many it was shown."""
+
+    def __init__(self, value: float) -> None:
+        self.value, self.shown = value, 0
+
+    def __call__(self, clean: Tensor, goal: Any, threat: Any, noise: Noise) -> Tensor:
+        self.shown += len(clean)
+        return torch.full_like(clean, self.value)
+
+
+@pytest.mark.parametrize(("values", "kept", "shown"), [((0.3, 0.1), 0.3, 40), ((0.1, 0.3), 0.3, 40), ((1, 0.1), 1, 0)])
+def test_of_a_random_model_the_end_that_most_passes_are_wrong_at_is_kept(
+    values: tuple[float, float], kept: float, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one pass alone a third of the ends at 0.3 would have fallen, and the other two thirds be those at 0.1."""
+    parts = dict(zip(("a", "b"), map(Brightness, values), strict=True))
+    monkeypatch.setattr(module, "PARTS", parts)
+    monkeypatch.setattr(module, "VERSIONS", {"rand": ("a", "b")})
+    torch.manual_seed(0)
+    x = torch.zeros(40, 1, 2, 2)
+    result = stalwart.attack(Fickle(), x, torch.zeros(40, dtype=torch.long), "autoattack('rand')", "linf(1)", bits=None)
+    ends = result.adversarial.flatten(1)[:, 0]
+    assert int((ends - kept).abs().lt(1e-3).sum()) >= 36  # 20 votes may tell 0.3 from 0.1 wrongly now and then
+    assert parts["b"].shown <= 40
+    assert (parts["b"].shown >= 36) == bool(shown)
 
 
 def test_an_attack_of_one_part_has_no_stages() -> None:
