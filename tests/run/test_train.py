@@ -346,7 +346,7 @@ SCRIPT = textwrap.dedent("""
     import sys, torch
     from stalwart.run.train import Training, train
     torch.set_num_threads(1)
-    settings = Training(epochs=3, batch=64, seed=3, ema=0.99, augments=("crop(1)", "altflip()"), save_every_s=0.05,
+    settings = Training(epochs=2, batch=64, seed=3, ema=0.99, augments=("crop(1)", "altflip()"), save_every_s=0.05,
                         optimizer="lookahead(muon(lr=0.05))", clip=1.0)
     for event in train("digits()", "convnet(width=8)", settings=settings, out=sys.argv[1], resume=len(sys.argv) > 2):
         pass
