@@ -80,7 +80,7 @@ def main() -> None:
                     given.out / f"rival-{eps:g}-{name}-{seed}", f"deceiving(run={str(run)!r}, epsilon={eps})",
                     f"ppo({BASE})", given.rival_steps, seed + 1000,
                 )  # fmt: skip
-            kept = run / f"attacked-{eps:g}.json"
+            kept = run / f"attacked-{eps:g}-{given.worth}-{given.episodes}-{given.rival_steps}.json"
             if not kept.exists():
                 told = last(deceive(
                     run, ["pgd(steps=10)"], [f"linf({eps})"], adversary=rival, worth=given.worth, env=WORLD.format(""),

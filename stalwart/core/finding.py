@@ -141,13 +141,16 @@ class ObjectGoal(ABC):
 def surest(finder: Finder, outputs: Any, images: Tensor, most: int) -> list[tuple[Tensor, Detections]]:
     """For each image the surest candidates that do not repeat one another: which they are (n,), and what they say.
 
-    Boxes are cut at the image's border.
+    Boxes are cut at the image's border. A finder may have `peaks(outputs)`, (B, A, K) bool: candidates that are the
+    surest of their neighbourhood. They are looked at beside the surest of all, for the many candidates in the middle of
+    a large object would else leave no room for the others.
     """
     boxes, logits = finder.candidates(outputs)
     scores = logits.sigmoid()
+    peaks = finder.peaks(outputs) if hasattr(finder, "peaks") else torch.zeros_like(scores, dtype=torch.bool)
     size = torch.tensor([images.shape[3], images.shape[2]] * 2, device=boxes.device, dtype=boxes.dtype)
     boxes = torch.minimum(boxes.clamp_min(0), size)
-    return [_best(boxes[row], scores[row], most) for row in range(len(images))]
+    return [_best(boxes[row], scores[row], peaks[row], most) for row in range(len(images))]
 
 
 def surest_masks(masker: Masker, outputs: Any, images: Tensor, most: int) -> list[Detections]:
@@ -162,14 +165,14 @@ def surest_masks(masker: Masker, outputs: Any, images: Tensor, most: int) -> lis
     return [replace(one, masks=masks[row, : len(own)]) for row, (own, one) in enumerate(found)]
 
 
-def _best(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Detections]:
-    """Of the candidates (A, 4), (A, K) of one image: NMS class by class."""
+def _best(boxes: Tensor, scores: Tensor, peaks: Tensor, most: int) -> tuple[Tensor, Detections]:
+    """Of the candidates (A, 4), (A, K), (A, K) of one image: NMS class by class; it drops who is in twice, too."""
     from torchvision.ops import batched_nms
 
-    flat = scores.flatten()
-    top, place = flat.topk(min(len(flat), 4 * most))
-    keep = top > FAINTEST
-    top, place = top[keep], place[keep]
+    flat, many = scores.flatten(), min(scores.numel(), 4 * most)
+    place = torch.cat([flat.topk(many).indices, (flat * peaks.flatten()).topk(many).indices])
+    place = place[flat[place] > FAINTEST]
+    top = flat[place]
     labels, index = place % scores.shape[1], place // scores.shape[1]
     order = batched_nms(boxes[index].float(), top.float(), labels, AGAIN)[:most]
     return index[order], Detections(boxes[index[order]], labels[order], top[order])

@@ -67,7 +67,7 @@ def beside(worlds: int, *shape: int, dtype: torch.dtype) -> torch.Tensor:
 
 def spread(array: NDArray[Any]) -> torch.Tensor:
     """A copy of an array (worlds, ...) on the card, laid out as `beside` does."""
-    return upload(np.moveaxis(array, 0, -1)).movedim(-1, 0)
+    return upload(np.ascontiguousarray(np.moveaxis(array, 0, -1))).movedim(-1, 0)
 
 
 def handed(value: Any) -> Any:

@@ -55,6 +55,11 @@ class Centres(nn.Module):
         logits, reach = raw.float()[:, : self.classes], raw.float()[:, self.classes :]
         return self._boxes(reach).flatten(2).transpose(1, 2), logits.flatten(2).transpose(1, 2)
 
+    def peaks(self, raw: Tensor) -> Tensor:
+        """(B, A, K) bool: candidates that are the largest of their class among their eight neighbours."""
+        logits = raw[:, : self.classes]
+        return (F.max_pool2d(logits, 3, 1, 1) == logits).flatten(2).transpose(1, 2)
+
     def losses(self, raw: Tensor, targets: ObjectBatch) -> Tensor:
         """(B,) focal loss of the centres (Objects as points, equation 1) and generalised IoU of the boxes (TTFNet)."""
         logits, reach = raw.float()[:, : self.classes], raw.float()[:, self.classes :]
@@ -105,6 +110,9 @@ class Instances(nn.Module):
 
     def candidates(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         return self.centres.candidates(raw[:, : self.first])
+
+    def peaks(self, raw: Tensor) -> Tensor:
+        return self.centres.peaks(raw[:, : self.first])
 
     def masks(self, raw: Tensor, index: Tensor, size: tuple[int, int]) -> Tensor:
         """Logits (B, n, H, W) of the masks of the candidates at `index` (B, n)."""
@@ -187,6 +195,10 @@ class Boxes(nn.Module):
 
     def candidates(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         found: tuple[Tensor, Tensor] = self._finder().candidates(outputs[self.finds])
+        return found
+
+    def peaks(self, outputs: dict[str, Tensor]) -> Tensor:
+        found: Tensor = self._finder().peaks(outputs[self.finds])
         return found
 
     def losses(self, outputs: dict[str, Tensor], targets: ObjectBatch) -> Tensor:

@@ -75,6 +75,8 @@ def deceive(
         raise InputError(f"episodes must be at least 2, for an interval. Got {episodes}.")
     if worth < 0:
         raise InputError(f"worth must be at least 0 steps. Got {worth}.")
+    if worth and not solvers:
+        raise InputError("worth is for attacks that climb what an action is worth, and there is none. Name an attack.")
     if not 0 <= sure < 1:
         raise InputError(f"sure must lie in [0, 1). Got {sure!r}.")
     for threat in sets:
@@ -89,13 +91,15 @@ def deceive(
         raise InputError(f"{adversary} changes {rival.inputs} numbers. Got a policy that sees {policy.inputs}.")
     Deceived(policy, lambda seen, _: seen, sure)  # refuses what it cannot serve before anything is played
     stage = _Play(where, policy, episodes, seed)
-    knowing = {name: _known(policy, where, worth, smooth, seed) for name, smooth in _KNOWING.items()} if worth else {}
+    several = len(_KNOWING) if worth else 0
     plays = (
-        1
-        + len(sets) * (1 + len(solvers) * (1 + len(knowing)))
-        + sum(rival is not None and _linf(threat) for threat in sets)
+        1 + len(sets) * (1 + len(solvers) * (1 + several)) + sum(rival is not None and _linf(threat) for threat in sets)
     )
     yield Event("start", {"what": "deceive", "env": where, "total": plays * episodes, "unit": "episodes"})
+    knowing: dict[str, Worth] = {}
+    for name, smooth in _KNOWING.items() if worth else ():
+        yield Event("note", {"message": f"learning what actions are worth for {name}, {worth:,} steps"})
+        knowing[name] = _known(policy, where, worth, smooth, seed)
     clean = yield from stage.play(policy, 0, plays)
     number = 1
     for threat in sets:
@@ -115,16 +119,19 @@ def deceive(
             begun = time.perf_counter()
             attacked = yield from stage.play(deceived, number, plays)
             number += 1
+            knows = worth if getattr(change, "worth", None) is not None else 0
             result = {
                 "kind": "deceive", "env": where, "attack": name, "threat": spell(threat), "sure": sure, "seed": seed,
-                "checkpoint": checkpoint, "clean": clean, "noise": noise, "attacked": attacked,
+                "worth": knows, "checkpoint": checkpoint, "clean": clean, "noise": noise, "attacked": attacked,
                 "changed_share": deceived.changed / max(deceived.steps, 1), "seconds": time.perf_counter() - begun,
                 "forwards": getattr(change, "forwards", 0), "backwards": getattr(change, "backwards", 0),
             }  # fmt: skip
             for doubt in doubts([change]) if isinstance(change, Climbed) else ():
                 yield Event("warning", {"message": f"{name} under {spell(threat)}: {doubt}"})
             yield Event("note", {"message": said(result)})
-            kept = folder.write_result(f"deceive {name} {spell(threat)} {sure or ''}", result)
+            kept = folder.write_result(
+                f"deceive {name} {spell(threat)} {sure or ''} {f'worth {worth}' if knows else ''}", result
+            )
             yield Event("saved", {"path": str(kept)})
             yield Event("result", result)
 

@@ -81,7 +81,7 @@ class Teaching:
 
 
 def drive_train(
-    model: str = "driver(lookout=True)",
+    model: str = "driver()",
     *,
     settings: Teaching | None = None,
     out: str | Path | None = None,
@@ -188,7 +188,7 @@ def _chapter(
     random = np.random.default_rng(seed_of(how.seed, "wheel", chapter))
     share = max(1 - chapter / max(how.expert * how.chapters, 1e-9), 0.0)
     rounds = max(1, round(how.steps / how.chapters / (lessons.count * how.through)))
-    lookout = net.lookout
+    lookout = getattr(net, "lookout", None)  # a driver of the user's own may have none
     memory: Tensor | None = None
     means: dict[str, float] = {}
     experts = blind = deaf = np.zeros(lessons.count, np.bool_)

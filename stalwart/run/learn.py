@@ -61,8 +61,8 @@ def learn(
 ) -> Iterator[Event]:
     """Train a policy, yielding events, and keep it as an ordinary checkpoint.
 
-    On a CPU the same seed gives the same bits, also when the run was killed and resumed: it goes on from the last
-    chapter's end, where everything random begins anew.
+    On a CPU the same seed and number of threads give the same bits, also when the run was killed and resumed: it goes
+    on from the last chapter's end, where everything random begins anew.
 
     Args:
         env: a Gymnasium id, or a world as the room `worlds` spells it.

@@ -97,6 +97,26 @@ def test_neighbouring_places_may_hold_an_object_each() -> None:
     assert int((found.scores > 0.5).sum()) == 1
 
 
+def test_a_large_object_leaves_room_for_a_small_one() -> None:
+    """The middle of a large object holds more sure candidates than are looked at."""
+    size, finder = (128, 128), finder_of(build("detection", size=(128, 128)))
+    large, small = torch.tensor([[4.0, 4, 116, 116]]), torch.tensor([[110.0, 118, 120, 126]])
+    raw = perfect(small, torch.tensor([2]), size, 2)
+    raw[0, 2][raw[0, 2] > 0] = -1.0  # less sure than all of the large one
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    heat = 3.0 - ((y - 30).square() + (x - 30).square()) / 200
+    middle = heat > 0
+    raw[0, 0][middle] = heat[middle]
+    (left, top, right, bottom), px, py = large[0].tolist(), (x + 0.5) * 2, (y + 0.5) * 2
+    sides = torch.stack([px - left, py - top, right - px, bottom - py]) / 8
+    raw[0, 3:][:, middle] = sides[:, middle].expm1().log()
+    assert int(middle.sum()) > 400
+    [(_, found)] = surest(finder, raw, torch.zeros(1, 3, *size), 100)
+    seen = found.scores > 0.2
+    assert found.labels[seen].tolist() == [0, 2]
+    torch.testing.assert_close(found.boxes[seen], torch.cat([large, small]), atol=1e-3, rtol=1e-3)
+
+
 def test_the_loss_of_each_image_is_its_own_and_crowds_are_not_learned() -> None:
     finder = finder_of(build("detection"))
     one = Objects(torch.tensor([[4.0, 6, 20, 30]]), torch.tensor([1]))

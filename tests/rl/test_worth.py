@@ -118,6 +118,11 @@ def test_who_has_learned_what_actions_are_worth_plays_too(tmp_path: Path, monkey
     assert list(found) == ["pgd(steps=2)", "critic(pgd(steps=2))", "sarsa(pgd(steps=2))"]
     assert len({one["attacked"]["mean_return"] for one in found.values()}) == 3  # each its own way
     assert len({one["clean"]["mean_return"] for one in found.values()}) == 1
+    assert [one["worth"] for one in found.values()] == [0, 400, 400]
+    kept = sorted(path.name for path in (tmp_path / "run/results").glob("deceive*.json"))
+    assert sum("worth-400" in name for name in kept) == 2
+    with pytest.raises(InputError, match="worth is for attacks"):
+        next(deceive(tmp_path / "run", [], ["linf(0.3)"], adversary=tmp_path / "run", worth=400))
     progress = [event.values for event in events if event.kind == "progress"]
     assert progress[-1]["done"] == progress[-1]["total"] == 20 * 5
 

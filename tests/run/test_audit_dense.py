@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,6 +76,43 @@ def test_a_figure_that_no_image_falls_for_is_doubtful_all_the_same() -> None:
     assert f"mIoU to {worst:.1%}" in weak.says
     assert strong.robust_score == strong.lowest_score == pytest.approx(worst, abs=1e-6)
     assert strong.says == "trusted"
+
+
+class Blind(torch.autograd.Function):
+    """Slopes are lost where a pixel is about as bright as a half, the pixels that an attack can turn."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:
+        ctx.save_for_backward(images)
+        return images.clone()
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (images,) = ctx.saved_tensors
+        return slope * ((images.mean(1, keepdim=True) - 0.5).abs() > 0.1)
+
+
+class Masking(Shade):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(Blind.apply(images))
+
+
+def test_queries_that_lower_the_figure_more_than_slopes_do_tell_masked_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though no picture falls below the task's bound for them."""
+    monkeypatch.setattr(reruns, "BLACK_BOX", "square(queries=300)")
+    images, maps = shades()
+    found = stalwart.audit(
+        Masking(), images, maps, "pgd(steps=2)", f"linf({9 / 255})", task="semantic()", classes=("dark", "bright")
+    )
+    [check] = [one for one in found.checks if one.name == "black-box"]
+    assert check.gained == 0
+    assert check.outcome == "broken"
+    assert check.lowered > 0.05
+    assert found.lowest_score is not None
+    assert found.robust_score is not None
+    assert found.lowest_score <= found.robust_score - check.lowered + 1e-9
 
 
 def test_a_loss_that_jumps_where_pixels_turn_wrong_is_no_false_slope() -> None:

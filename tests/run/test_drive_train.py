@@ -90,17 +90,20 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, object], said: str) 
         next(iter(drive_train(MODEL, settings=replace(SMALL, **wrong))))  # type: ignore[arg-type]
 
 
-def test_a_second_camera_is_learned_on_top_of_a_run_whose_other_parts_stay(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("only", [("lookout", "line"), ("lookout",)])
+def test_a_second_camera_is_learned_on_top_of_a_run_whose_other_parts_stay(
+    run: Path, tmp_path: Path, only: tuple[str, ...]
+) -> None:
     """Also from an older run without one; and resumed to the same bits, its pictures drawn anew."""
     model = MODEL.replace(")", ", lookout=True)")
     how = replace(
-        SMALL, steps=12, start=str(run), only=("lookout", "line"), expert=0.0, blind=0.5, families=("rural",)
+        SMALL, steps=12, start=str(run), only=only, expert=0.0, blind=0.5, families=("rural",)
     )  # fmt: skip
     events = list(drive_train(model, settings=how, out=tmp_path / "a"))
     assert any("lookout" in event.values["message"] for event in events if event.kind == "note")
     old, new = stalwart.load(run).state_dict(), stalwart.load(tmp_path / "a").state_dict()
     changed = {name.partition(".")[0] for name in old if not torch.equal(old[name], new[name])}
-    assert changed == {"line"}
+    assert changed == {*only} - {"lookout"}
     assert new["lookout.tell.2.weight"].any()
     for event in (begun := drive_train(model, settings=how, out=tmp_path / "b")):
         if event.kind == "saved":
