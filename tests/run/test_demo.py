@@ -15,7 +15,10 @@ from stalwart.run import demo as module
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, plan in module.PLANS.items():
         data = plan.data.replace("train=320, test=40, size=48", "train=16, test=4, size=32")
-        quick = replace(plan, data=data, epochs=1, attack="pgd(steps=2)", hardening="fast(threat=linf(0.1))")
+        quick = replace(
+            plan, data=data, model=plan.model.replace("convnet()", "convnet(width=8)"), epochs=1, attack="pgd(steps=2)",
+            hardening="fast(threat=linf(0.1))", audited=min(plan.audited, 8),
+        )  # fmt: skip
         monkeypatch.setitem(module.PLANS, name, quick)
 
 
