@@ -8,7 +8,8 @@ Niranjan 1994), and climbing down it the critic-based attack (Pattanaik et al., 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,9 +71,21 @@ def worth_of(policy: Policy, worlds: VectorEnv[Any, Any, Any], how: Sarsa, seed:
     Raises:
         InputError: a policy with a memory, or of discrete actions, which have no neighbours.
     """
+    return worths_of(policy, worlds, how, (how.smooth,), seed)[0]
+
+
+def worths_of(
+    policy: Policy, worlds: VectorEnv[Any, Any, Any], how: Sarsa, smooths: Sequence[float], seed: int
+) -> list[Worth]:
+    """The same for each λ of `smooths` in place of the one of `how`, from the same steps, which are played once."""
     if policy.gru or policy.kind not in ("gaussian", "squashed") or policy.states:
         raise InputError("the worth of actions is learned for vector actions of policies without memory.")
-    seen, action, reward, ended, valid = _played(policy, worlds, how, seed)
+    played = _played(policy, worlds, how, seed)
+    return [_learned(policy, played, replace(how, smooth=smooth), seed) for smooth in smooths]
+
+
+def _learned(policy: Policy, played: tuple[Tensor, ...], how: Sarsa, seed: int) -> Worth:
+    seen, action, reward, ended, valid = played
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "sarsa"))
         worth, older = (Worth(policy.inputs, action.shape[-1], how.widths) for _ in range(2))

@@ -18,7 +18,7 @@ from stalwart.drive.scores.safety import poisson_interval
 from stalwart.mdp.evaluation import Episodes, evaluate
 from stalwart.mdp.open import is_id, open_worlds
 from stalwart.mdp.policies import Policy
-from stalwart.mdp.sarsa import Sarsa, Worth, worth_of
+from stalwart.mdp.sarsa import Sarsa, Worth, worths_of
 from stalwart.run._deceived import Change, Climbed, Deceived, Learned, Shaken, scaled
 from stalwart.run._judge import doubts, works_together
 from stalwart.run.play import load_policy
@@ -96,10 +96,9 @@ def deceive(
         1 + len(sets) * (1 + len(solvers) * (1 + several)) + sum(rival is not None and _linf(threat) for threat in sets)
     )
     yield Event("start", {"what": "deceive", "env": where, "total": plays * episodes, "unit": "episodes"})
-    knowing: dict[str, Worth] = {}
-    for name, smooth in _KNOWING.items() if worth else ():
-        yield Event("note", {"message": f"learning what actions are worth for {name}, {worth:,} steps"})
-        knowing[name] = _known(policy, where, worth, smooth, seed)
+    if worth:
+        yield Event("note", {"message": f"learning what actions are worth, {worth:,} steps"})
+    knowing = _known(policy, where, worth, seed) if worth else {}
     clean = yield from stage.play(policy, 0, plays)
     number = 1
     for threat in sets:
@@ -136,12 +135,13 @@ def deceive(
             yield Event("result", result)
 
 
-def _known(policy: Policy, env: str, steps: int, smooth: float, seed: int) -> Worth:
+def _known(policy: Policy, env: str, steps: int, seed: int) -> dict[str, Worth]:
     """In worlds of its own, which no play has."""
     worlds = open_worlds(env, 4 if is_id(env) else 64)
-    how = Sarsa(steps, min(_GRADIENTS, max(1, steps // 10)), smooth)
+    how = Sarsa(steps, min(_GRADIENTS, max(1, steps // 10)))
     try:
-        return worth_of(policy, worlds, how, seed_of(seed, "worth"))
+        learned = worths_of(policy, worlds, how, tuple(_KNOWING.values()), seed_of(seed, "worth"))
+        return dict(zip(_KNOWING, learned, strict=True))
     finally:
         worlds.close()
 
