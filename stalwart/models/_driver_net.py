@@ -9,7 +9,7 @@ from stalwart.drive.birdseye import FARTHEST_M, SIGNALS, Grid
 from stalwart.drive.observation import PATH_M
 from stalwart.drive.sensing import OWN, Acted, Perceived, Rig, Sensed
 from stalwart.models._driver_lookout import Lookout
-from stalwart.models._driver_plan import planned, pursued, remembered
+from stalwart.models._driver_plan import KEPT, planned, pursued, remembered
 from stalwart.models._driver_views import Glances, Onto, Pillars, near_route, warped
 
 _OWN_SCALE = torch.tensor([10.0, 3.0, 0.3, 15.0, *(10.0, 5.0) * len(PATH_M)])
@@ -35,7 +35,7 @@ class DriverNet(nn.Module):
     """See `models.driver`. A `sensing.SensorPolicy`.
 
     Memory (W, M): maps of `memory` channels on cells of 2 m, moved along with the driver, then a GRU's state; with a
-    second camera also how lately it has stood at a stop sign.
+    second camera also the stop signs that it has seen and stood at, see `_driver_plan.remembered`.
     """
 
     def __init__(self, rig: Rig, width: int, memory: int) -> None:
@@ -86,7 +86,7 @@ class DriverNet(nn.Module):
     @property
     def remembered(self) -> int:
         """Numbers of memory."""
-        return self._mapped + _STATE + (self.lookout is not None)
+        return self._mapped + _STATE + (KEPT if self.lookout is not None else 0)
 
     @property
     def _mapped(self) -> int:
@@ -98,7 +98,7 @@ class DriverNet(nn.Module):
         if memory is None:
             memory = own.new_zeros(count, self.remembered)
         maps, before = memory[:, : self._mapped], memory[:, self._mapped : self._mapped + _STATE]
-        stood = None if self.lookout is None else memory[:, -1]
+        signs = None if self.lookout is None else memory[:, -KEPT:]
         held = maps.reshape(count, self.channels, self.coarse.rows, self.coarse.columns)
         held = warped(held, self.coarse, own[:, 0] * _STEP_S, own[:, 2] * _STEP_S)
         points = own[:, 4:].reshape(count, -1, 2)
@@ -136,13 +136,13 @@ class DriverNet(nn.Module):
         aside = _MOST_ASIDE_M * torch.tanh(self.aside(known))
         waypoints = torch.stack([points[..., 0], points[..., 1] + aside], -1)
         speed, limit = own[:, 0], own[:, 3]
-        stood = None if stood is None else remembered(stood, perceived, speed)
-        plan = planned(perceived, waypoints, speed, limit, self.grid, stood)
+        signs = None if signs is None else remembered(signs, perceived, speed)
+        plan = planned(perceived, waypoints, speed, limit, self.grid, signs)
         accel = plan + 3 * self.accel(torch.cat([known, line], 1))[:, 0]
         controls = torch.stack(
             [accel.clamp(_BRAKE_MPS2, _ACCEL_MPS2), pursued(waypoints, speed).clamp(-_STEER_RAD, _STEER_RAD)], 1
         )
-        kept = [held.flatten(1), state] if stood is None else [held.flatten(1), state, stood[:, None]]
+        kept = [held.flatten(1), state] if signs is None else [held.flatten(1), state, signs.detach()]
         return Acted(controls, waypoints, perceived), torch.cat(kept, 1)
 
     def _perceive(self, above: Tensor, line: Tensor) -> tuple[Perceived, Tensor]:

@@ -20,10 +20,13 @@ from stalwart.models._driver_views import near_route
 _CAR = BODIES[Class.CAR]
 _ACCEL, _BRAKE, _HEADWAY_S, _STANDING_M, _HARDEST = 1.5, 2.0, 1.5, 2.5, -9.0
 _YELLOW_MPS2, _AT_LINE_M, _STANDS_MPS, _RELEASED = 3.0, 7.0, 0.3, 0.2
+_SURE, _PERHAPS, _GONE, _LOST, _FADES, _STEP_S = 0.5, 0.25, 0.1, 0.9, 0.97, 0.1
+_NEARER, _FARTHER = 0.4, 0.15
+"""How far the way to a sign follows what is told: a driver that stops too late has run the sign."""
 _BEND_MPS2, _EASE_MPS2, _CORRIDOR_M, _LINE_MARGIN_M = 2.0, 1.2, 1.4, 1.5
-
-
-_SIGHT_MARGIN_M = -1.5
+KEPT = 3
+"""Numbers that `remembered` keeps of each world."""
+_SIGHT_MARGIN_M, _OUT_OF_SIGHT_M = -1.5, 4.0
 """It stands 4 m before a line: nearer, heads and signs at the kerb leave the second camera's picture."""
 
 
@@ -69,20 +72,39 @@ def followed(speed: Tensor, wish: Tensor, gap: Tensor, leader: Tensor) -> Tensor
     return wished
 
 
-def remembered(stood: Tensor, seen: Perceived, speed: Tensor) -> Tensor:
-    """(W,) 1 where it stands at a stop sign now, and what was left of that a step ago, 3 % less, otherwise."""
-    signed = seen.signal.softmax(1)[:, SIGNALS.index("stop")] > 0.5
-    now = signed & (seen.line_m < _AT_LINE_M) & (speed < _STANDS_MPS)
-    return torch.maximum(now.to(speed), 0.97 * stood).detach()
+def remembered(kept: Tensor, seen: Perceived, speed: Tensor) -> Tensor:
+    """(W, 3) of stop signs, out of what was kept a step ago: how lately it stood at one (1: now; 3 % less a step
+    later), how sure and how lately it saw one at which it has not stood yet (likewise), and the way left to it [m].
+
+    A sign at the kerb leaves the second camera's picture before the line is reached, and the way that one picture tells
+    is some metres off. So what two pictures or more have shown holds for up to two seconds, and the way goes on by the
+    own speed and half follows what is told. Slopes reach this step's pictures only.
+    """
+    stood, due, left = kept.detach().unbind(1)
+    chance = seen.signal.softmax(1)[:, SIGNALS.index("stop")]
+    sees = chance > _SURE
+    left = left - speed * _STEP_S
+    gain = torch.where(seen.line_m < left, _NEARER, _FARTHER)
+    on = torch.where(due > 0, left + gain * (seen.line_m - left), seen.line_m)
+    left = torch.where(sees, on, left)
+    due = torch.where(sees, 0.5 + 0.5 * due, _FADES * due)  # one picture alone may be wrong
+    out = ~sees & (due < _LOST)  # of the picture, for some steps
+    left = torch.where(out, left.clamp(max=_OUT_OF_SIGHT_M), left)
+    near = torch.where(due > _SURE, left, seen.line_m) < _AT_LINE_M
+    # Less than sure is enough here: it must not wait for ever at a sign that may be another, as at a roundabout.
+    now = ((chance > _PERHAPS) | (due > _SURE)) & near & (speed < _STANDS_MPS)
+    stood = torch.maximum(now.to(speed), _FADES * stood)
+    due = due * ((stood < _RELEASED) & (due > _GONE))
+    return torch.stack([stood, due, left * (due > 0)], 1)
 
 
 def planned(
-    seen: Perceived, waypoints: Tensor, speed: Tensor, limit_mps: Tensor, grid: Grid, stood: Tensor | None = None
+    seen: Perceived, waypoints: Tensor, speed: Tensor, limit_mps: Tensor, grid: Grid, kept: Tensor | None = None
 ) -> Tensor:
     """(W,) expected acceleration [m/s²] along the waypoints (W, 5, 2), among those perceived, before a red light.
 
     Args:
-        stood: (W,) see `remembered`: it stops at stop signs too, once, and for yellow only where it still can.
+        kept: (W, 3) see `remembered`: it stops at stop signs too, once, and for yellow only where it still can.
     """
     wish = desired(waypoints, limit_mps)
     ahead = torch.from_numpy(grid.middles[:, 0, 0]).to(speed)
@@ -102,11 +124,16 @@ def planned(
     among = (first * behind).sum(1) + clear[:, -1] * alone
     shown = seen.signal.softmax(1)
     red, yellow = shown[:, SIGNALS.index("red")], shown[:, SIGNALS.index("yellow")]
-    if stood is None:
-        halt, margin = red + yellow, _LINE_MARGIN_M
-    else:
-        margin = _SIGHT_MARGIN_M
-        can = speed**2 < 2 * _YELLOW_MPS2 * seen.line_m
-        halt = red + yellow * can + shown[:, SIGNALS.index("stop")] * (stood < _RELEASED)
-    stop = followed(speed, wish, seen.line_m + margin, torch.zeros_like(speed))
-    return torch.minimum(among, halt * stop + (1 - halt) * alone)
+    none = torch.zeros_like(speed)
+    if kept is None:
+        halt = red + yellow
+        stop = followed(speed, wish, seen.line_m + _LINE_MARGIN_M, none)
+        return torch.minimum(among, halt * stop + (1 - halt) * alone)
+    stood, due, left = kept.unbind(1)
+    halt = red + yellow * (speed**2 < 2 * _YELLOW_MPS2 * seen.line_m)
+    stop = followed(speed, wish, seen.line_m + _SIGHT_MARGIN_M, none)
+    sign = torch.maximum(shown[:, SIGNALS.index("stop")], due * (due > _SURE)) * (stood < _RELEASED)
+    sign = torch.minimum(sign, 1 - halt)
+    way = torch.where(due > _SURE, left, seen.line_m)
+    stand = followed(speed, wish, way + _SIGHT_MARGIN_M, none)
+    return torch.minimum(among, halt * stop + sign * stand + (1 - halt - sign) * alone)

@@ -186,7 +186,8 @@ def _chapter(
         return
     lessons = Lessons(rig, how.worlds, seed_of(how.seed, "chapter", chapter) >> 2, families=how.families)
     random = np.random.default_rng(seed_of(how.seed, "wheel", chapter))
-    share = max(1 - chapter / max(how.expert * how.chapters, 1e-9), 0.0)
+    led = how.expert * how.chapters
+    share = max(1 - chapter / led, 0.0) if led else 0.0
     rounds = max(1, round(how.steps / how.chapters / (lessons.count * how.through)))
     lookout = getattr(net, "lookout", None)  # a driver of the user's own may have none
     memory: Tensor | None = None

@@ -160,7 +160,7 @@ def test_it_stops_for_what_rules_once_at_a_sign_and_for_yellow_where_it_can(
 ) -> None:
     straight = torch.tensor([[[0.0, 0.0], [5, 0], [10, 0], [20, 0], [40, 0]]])
     speed, limit = torch.tensor([9.0]), torch.tensor([13.9])
-    found = float(planned(perceived(signal, line_m), straight, speed, limit, GRID, torch.tensor([stood])))
+    found = float(planned(perceived(signal, line_m), straight, speed, limit, GRID, torch.tensor([[stood, 0.0, 0.0]])))
     alone = 1.5 * (1 - (9 / 13.9) ** 4)
     assert (found < alone - 0.5) == stops
     if not stops:
@@ -169,14 +169,35 @@ def test_it_stops_for_what_rules_once_at_a_sign_and_for_yellow_where_it_can(
 
 def test_standing_at_a_sign_is_remembered_for_some_seconds() -> None:
     at_it, away = perceived("stop", 2.0), perceived("none", FARTHEST_M)
-    stood = remembered(torch.zeros(1), at_it, torch.tensor([5.0]))
-    assert float(stood) == 0.0
-    stood = remembered(stood, at_it, torch.tensor([0.1]))
-    assert float(stood) == 1.0
+    kept = remembered(torch.zeros(1, 3), at_it, torch.tensor([5.0]))
+    assert float(kept[0, 0]) == 0.0
+    kept = remembered(kept, at_it, torch.tensor([0.1]))
+    assert kept[0].tolist() == [1.0, 0.0, 0.0]
     for _ in range(40):
-        stood = remembered(stood, away, torch.tensor([4.0]))
-    assert float(stood) == pytest.approx(0.97**40, rel=1e-4)
-    assert float(remembered(torch.zeros(1), perceived("stop", 20.0), torch.tensor([0.1]))) == 0.0
+        kept = remembered(kept, away, torch.tensor([4.0]))
+    assert float(kept[0, 0]) == pytest.approx(0.97**40, rel=1e-4)
+    assert float(remembered(torch.zeros(1, 3), perceived("stop", 20.0), torch.tensor([0.1]))[0, 0]) == 0.0
+
+
+def test_a_sign_that_leaves_the_picture_is_stopped_at_unless_one_picture_alone_had_it() -> None:
+    """Seen for half a second, 11 m away, then no more: by its own speed it knows how far it is."""
+    straight = torch.tensor([[[0.0, 0.0], [5, 0], [10, 0], [20, 0], [40, 0]]])
+    limit, nothing = torch.tensor([13.9]), perceived("none", FARTHEST_M)
+
+    def drive(pictures: int) -> float:
+        """How far it comes from 5 m/s in four seconds."""
+        kept, speed, way = torch.zeros(1, 3), torch.tensor([5.0]), 0.0
+        for tick in range(40):
+            seen = perceived("stop", 11.0 - 5 * 0.1 * tick) if tick < pictures else nothing
+            kept = remembered(kept, seen, speed)
+            speed = (speed + 0.1 * planned(seen, straight, speed, limit, GRID, kept)).clamp(min=0.0)
+            way += 0.1 * float(speed)
+            if float(kept[0, 0]) == 1.0:
+                break
+        return way
+
+    assert drive(6) < 10.0
+    assert drive(1) > 20.0
 
 
 def test_an_odd_size_is_refused_as_ever() -> None:
