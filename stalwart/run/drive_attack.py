@@ -88,9 +88,9 @@ def drive_attack(
     Yields:
         start, progress (unit 'drives'), note, saved, and one result: `clean`, and for each of `attacks` its figures,
         its `controls` by name, and `said`, the verdict in words. Figures: collisions per km with Garwood's interval,
-        median seconds to the collision, completion, CARLA's score with its 95 % interval (Student's t over drives),
-        share of drives in which a guard was in doubt, and for attacks `pairs`: by control, drives that crash under
-        the attack alone, under the control alone, and the exact sign test's p.
+        median seconds to the collision, completion, CARLA's score with its 95 % interval (Student's t over drives), red
+        lights and stop signs run, share of drives in which a guard was in doubt, and for attacks `pairs`: by control,
+        drives that crash under the attack alone, under the control alone, and the exact sign test's p.
 
     Raises:
         InputError: no such run, attack, suite or guard; an attack that this stack cannot suffer.
@@ -215,7 +215,8 @@ class Drives:
             "collisions_per_km_95": list(poisson_interval(hits, kilometres)),
             "seconds_to_collision": float(np.median(late)) if late else None,
             "completion": told["mean_completion"], "carla": float(scores.mean()), "carla_95": _t(scores),
-            "timeouts": told["timeouts"], "crashed": crashes,
+            "timeouts": told["timeouts"], "red_lights": told["red_lights"], "stop_signs": told["stop_signs"],
+            "crashed": crashes,
             "steps": steps, "cpu_s": time.process_time() - begun - aside, "doubted": {},
         }  # fmt: skip
 
@@ -238,9 +239,11 @@ def said(row: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
 
 def _told(figures: Mapping[str, Any]) -> str:
     low, high = figures["collisions_per_km_95"]
+    run = sum(figures.get(name, 0) for name in ("red_lights", "stop_signs"))
     return (
         f"{figures['collisions']} of {figures['drives']} drives crash, {figures['collisions_per_km']:.2f} per km "
         f"({low:.2f} to {high:.2f}), driving score {figures['carla']:.3f}"
+        + (f", {run} red lights or stop signs passed" if run else "")
     )
 
 

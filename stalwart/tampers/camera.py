@@ -7,7 +7,7 @@ from typing import Any
 from stalwart.core.component import component
 from stalwart.core.contracts import Attack, Tamper, Threat
 from stalwart.drive.adversaries.aims import Aim
-from stalwart.drive.adversaries.pixels import Climbing, Shaken
+from stalwart.drive.adversaries.pixels import Climbing, On, Shaken
 from stalwart.drive.adversaries.subject import Subject
 
 
@@ -23,12 +23,15 @@ class camera:
     attack: Attack | None = "pgd(steps=4)"  # type: ignore[assignment]
     """None: noise of the threat's full size, which is the control."""
     aim: Aim = "vanish"
-    """'vanish': nobody is perceived any more. 'away': controls far from the clean ones. 'brake': hard braking."""
+    """'vanish': nobody is perceived any more. 'run': no line to stop at. 'away': controls far from the clean ones.
+    'brake': hard braking. 'speed': much acceleration."""
+    on: On = "camera"
+    """Whose pictures: 'camera', the second one's ('lookout'), or 'both'."""
 
     def against(self, subject: Subject, seed: int) -> Any:
         if self.attack is None:
-            return Shaken(self.threat, seed)
-        return Climbing(self.attack, self.threat, self.aim, seed)
+            return Shaken(self.threat, seed, self.on)
+        return Climbing(self.attack, self.threat, self.aim, seed, self.on)
 
     def controls(self) -> dict[str, Tamper]:
-        return {} if self.attack is None else {"noise of that size": camera(self.threat, None)}
+        return {} if self.attack is None else {"noise of that size": camera(self.threat, None, on=self.on)}

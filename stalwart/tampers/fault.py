@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from stalwart.core.component import component
 from stalwart.core.contracts import Tamper
 from stalwart.drive.adversaries.changes import Untouched
+from stalwart.drive.adversaries.pixels import On, eyes_of, pictures_of, with_pictures
 from stalwart.drive.adversaries.subject import Subject
 from stalwart.drive.sensing import Moment, Sensed
 from stalwart.drive.sensors.faults import Blackout, DeadPixels, DirtyLens, FrozenFrame
@@ -27,9 +27,11 @@ class fault:
 
     kind: Literal["dirty_lens", "dead_pixels", "blackout", "frozen_frame"] = "dirty_lens"
     """Which; each with its usual strength."""
+    on: On = "camera"
+    """Whose pictures: 'camera', the second one's ('lookout'), or 'both'."""
 
     def against(self, subject: Subject, seed: int) -> Any:
-        return Faulty(self.kind)
+        return Faulty(self.kind, self.on)
 
     def controls(self) -> dict[str, Tamper]:
         return {}
@@ -38,13 +40,18 @@ class fault:
 class Faulty(Untouched):
     """The fault at work; begun anew with each drive."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind, self.fault = kind, _KINDS[kind]()
+    def __init__(self, kind: str, on: On) -> None:
+        self.kind, self.on = kind, on
+        self.faults: dict[str, Any] = {}
 
     def begin(self, world: Worlds, policy: Any) -> None:
-        self.fault = _KINDS[self.kind]()
+        self.faults = {}
 
     def __call__(self, sensed: Sensed, moment: Moment, tick: int) -> Sensed:
-        rgb = (sensed.camera * 255).round().to(torch.uint8).cpu().numpy()
-        through = torch.from_numpy(self.fault(rgb, moment.scene)).to(sensed.camera) / 255
-        return replace(sensed, camera=through)
+        for eye in eyes_of(self.on, sensed):
+            fault = self.faults.setdefault(eye, _KINDS[self.kind]())  # a frozen frame is that camera's own
+            pictures = pictures_of(sensed, eye)
+            rgb = (pictures * 255).round().to(torch.uint8).cpu().numpy()
+            through = torch.from_numpy(fault(rgb, moment.scene)).to(pictures) / 255
+            sensed = with_pictures(sensed, eye, through)
+        return sensed

@@ -7,7 +7,7 @@ from typing import Any
 from stalwart.core.component import component
 from stalwart.core.contracts import Attack, Tamper, Threat
 from stalwart.drive.adversaries.aims import Aim
-from stalwart.drive.adversaries.pixels import Overlaid, shared
+from stalwart.drive.adversaries.pixels import On, Overlaid, shared
 from stalwart.drive.adversaries.subject import Subject
 from stalwart.tampers.camera import camera
 
@@ -24,10 +24,12 @@ class overlay:
     """One that seeks a single change."""
     aim: Aim = "vanish"
     """See `camera`."""
+    on: On = "camera"
+    """See `camera`."""
 
     def against(self, subject: Subject, seed: int) -> Any:
-        found = shared(subject.policy, subject.moments(), self.attack, self.threat, self.aim, seed)
+        found = shared(subject.policy, subject.moments(), self.attack, self.threat, self.aim, seed, self.on)
         return Overlaid(found, self.threat)
 
     def controls(self) -> dict[str, Tamper]:
-        return {"noise of that size": camera(self.threat, None)}
+        return {"noise of that size": camera(self.threat, None, on=self.on)}

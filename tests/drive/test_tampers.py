@@ -3,6 +3,7 @@ climbed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 import torch
 
 from stalwart.core import catalog
+from stalwart.core.contracts import Signature
 from stalwart.core.errors import InputError
-from stalwart.drive.adversaries.aims import Poster
+from stalwart.drive.adversaries.aims import Poster, wanted
 from stalwart.drive.adversaries.blanks import blanks_of, joined
 from stalwart.drive.adversaries.changes import driver_of
 from stalwart.drive.adversaries.echoes import grounded, nearest_first, phantom, told
-from stalwart.drive.adversaries.pixels import levels
+from stalwart.drive.adversaries.pixels import Overlaid, levels, shared
 from stalwart.drive.adversaries.posters import TEXTURE, Hung, film, printed
 from stalwart.drive.adversaries.subject import Subject
 from stalwart.drive.scenarios.suites import scenarios_of
@@ -153,7 +155,7 @@ def test_a_poster_is_seen_where_it_hangs(where: Any) -> None:
     for _ in range(8):
         driver()
     filmed = film(keeper, [stage()], look, every=1, seconds=0.3)
-    frames = filmed.moments[0][0]
+    frames = filmed.moments[0][0]["camera"]
     red = (frames.rgb[0, 0].astype(int) - frames.rgb[0, 1]) > 60
     assert red[frames.kind[0] == Class.PATCH].any()
 
@@ -212,6 +214,8 @@ def test_pairs_are_judged_by_the_sign_test_and_words_follow_intervals() -> None:
     assert "No worse" not in said(row, mild)
     row["controls"] = {"grey poster": mild, "random poster": low_bar(figures)}
     assert said(row, mild).endswith("No worse than random poster, as far as these drives tell.")
+    assert "red light" not in said(row, mild)
+    assert ", 3 red lights or stop signs passed;" in said({**row, "red_lights": 2, "stop_signs": 1}, mild)
 
 
 def low_bar(figures: dict[str, Any]) -> dict[str, Any]:
@@ -235,7 +239,7 @@ def test_blanks_show_the_print_that_was_rendered_and_any_other() -> None:
     random = torch.Generator().manual_seed(2)
     old, new = (torch.rand(3, 64, 64, generator=random) for _ in range(2))
     filmed = film(policy(), [stage()], Hung(old, "back", (1.7, 1.4)), every=4, seconds=2.0)
-    frames = [frames for frames, _ in filmed.moments]
+    frames = [frames["camera"] for frames, _ in filmed.moments]
     pictures = torch.from_numpy(np.concatenate([one.rgb for one in frames])).float() / 255
     blanks = joined([(len(one.rgb), blanks_of(one, filmed.textures, TEXTURE)) for one in frames])
     assert len(blanks.pixel) > 20
@@ -252,3 +256,75 @@ def test_blanks_show_the_print_that_was_rendered_and_any_other() -> None:
     last = torch.tensor([len(pictures) - 1])
     alone = blanks.select(last).put(pictures[last], prints, 0 * last)
     torch.testing.assert_close(alone, other[last])
+
+
+@pytest.fixture(scope="module")
+def two_eyed() -> Any:
+    small = "driver(height=32, width=48, channels=4, azimuths=64, features=4, memory=2, lookout=True)"
+    model: Any = catalog.make(small, "models")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        net = model.build(Signature(6, 3, (32, 48), "driving")).eval()
+        for layer in (net.lookout.tell[2], net.accel[2]):
+            torch.nn.init.normal_(layer.weight, std=0.3)
+    return net
+
+
+@pytest.mark.parametrize("on", ["camera", "lookout", "both"])
+def test_attacks_change_the_cameras_that_they_are_for_and_climb_there(two_eyed: Any, on: Any) -> None:
+    """The second camera alone says what rules at the line, so only there is anything to climb to run it."""
+
+    def go(sensed: Sensed) -> float:
+        with torch.no_grad():
+            signal = two_eyed(sensed)[0].perceived.signal
+        return float(signal[:, [0, 1, 5]].logsumexp(1) - signal[:, 2:5].logsumexp(1))
+
+    clean = drive(two_eyed, None, 1)[0][0]
+    assert clean.lookout is not None
+    subject, margin = Subject(two_eyed, SUITE, 0), go(clean)
+    threat, universal = catalog.make("linf(8/255)", "threats"), catalog.make("universal(steps=8, batch=1)", "attacks")
+    changes = {
+        "noise": catalog.make(f"camera(linf(8/255), None, on='{on}')", "tampers").against(subject, 0),
+        "pgd": catalog.make(f"camera(linf(8/255), pgd(steps=4), 'run', '{on}')", "tampers").against(subject, 0),
+        "fault": catalog.make(f"fault(on='{on}')", "tampers").against(subject, 0),
+        "overlay": Overlaid(shared(two_eyed, clean, universal, threat, "run", 0, on), threat),
+    }
+    for name, change in changes.items():
+        seen = drive(two_eyed, change, 1)[0][0]
+        assert seen.lookout is not None
+        assert torch.equal(seen.lookout, clean.lookout) == (on == "camera")
+        if name in ("noise", "fault"):
+            assert torch.equal(seen.camera, clean.camera) == (on == "lookout")
+        if name != "fault":
+            assert (seen.lookout - clean.lookout).abs().max() <= 8 / 255 + 1e-6
+        if name in ("pgd", "overlay") and on != "camera":
+            assert go(seen) > margin + 0.02
+    with pytest.raises(InputError, match="no second camera"):
+        drive(policy(), catalog.make("fault(on='both')", "tampers").against(subject, 0), 1)
+
+
+def test_a_posters_slope_comes_through_the_second_camera_as_well(two_eyed: Any) -> None:
+    grey = Hung(torch.full((3, 64, 64), 0.5), "board", (1.7, 1.4))
+    filmed = film(two_eyed, [stage("train")], grey, every=4, seconds=0.8)
+    assert list(filmed.moments[0][0]) == ["camera", "lookout"]
+    goal = Poster(two_eyed, TEXTURE, filmed.textures, filmed.moments, "run", 0)
+    texture = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)
+    loss = goal(texture).loss
+    (slope,) = torch.autograd.grad(loss.sum(), texture)
+    assert slope.abs().max() > 0
+    higher = goal.of((texture + 0.05 * slope.sign())[0].detach(), goal.places)[0].mean()
+    assert higher > goal.of(texture[0].detach(), goal.places)[0].mean()
+
+
+def test_aims_at_controls_and_lines_are_what_they_say(two_eyed: Any) -> None:
+    sensed = drive(two_eyed, None, 1)[0][0]
+    with torch.no_grad():
+        clean = two_eyed(sensed)[0]
+    seen = clean.perceived
+    halted, free = (replace(clean, perceived=replace(seen, signal=torch.eye(6)[None, k] * 9)) for k in (3, 1))
+    with torch.no_grad():
+        assert wanted(clean, clean, "speed")[0] == clean.controls[:, 0]
+        assert wanted(free, halted, "run")[1].item()
+        assert not wanted(halted, halted, "run")[1].item()
+        assert not wanted(free, free, "run")[1].item()
+        assert wanted(free, halted, "run")[0] > 5 > -5 > wanted(halted, halted, "run")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -12,16 +13,21 @@ from torch import Tensor, nn
 
 from stalwart.core.contracts import Verdict
 from stalwart.core.errors import InputError
+from stalwart.drive.birdseye import SIGNALS
 from stalwart.drive.sensing import Acted, Sensed, joined
 from stalwart.drive.sensors.camera import Frames
 from stalwart.drive.sensors.shade import shade
 from stalwart.drive.sensors.textures import Textures
 from stalwart.drive.stack.checks import unsteady
 
-Aim = Literal["vanish", "away", "brake"]
+Aim = Literal["vanish", "run", "away", "brake", "speed"]
+Eye = Literal["camera", "lookout"]
+"""A part of `Sensed` that is pictures."""
 _SCALE = (3.0, 0.1)
 """Of acceleration [m/s²] and steering angle [rad]: what counts as one."""
 _HARD_MPS2 = -4.0
+_HALTS = [SIGNALS.index(name) for name in ("yellow", "red", "stop")]
+_GOES = [k for k in range(len(SIGNALS)) if k not in _HALTS]
 
 
 def cells(acted: Acted) -> Tensor:
@@ -32,8 +38,10 @@ def cells(acted: Acted) -> Tensor:
 def wanted(acted: Acted, clean: Acted, aim: Aim) -> tuple[Tensor, Tensor]:
     """(W,) a loss to be raised, and (W,) bool whether the aim is reached.
 
-    'vanish': nobody is perceived where somebody is on the clean picture. 'away': controls as far from the clean ones
-    as can be had (Zhang et al. 2020, section 3.5); never done. 'brake': 4 m/s² or more.
+    'vanish': nobody is perceived where somebody is on the clean picture. 'run': what rules at the next line is taken
+    for nothing to stop for, where on the clean picture it is yellow, red or a stop sign. 'away': controls as far from
+    the clean ones as can be had (Zhang et al. 2020, section 3.5); never done. 'brake': 4 m/s² or more. 'speed': as much
+    acceleration as can be had; never done.
 
     Raises:
         InputError: an aim at controls that no gradient leads to.
@@ -42,11 +50,18 @@ def wanted(acted: Acted, clean: Acted, aim: Aim) -> tuple[Tensor, Tensor]:
         mask, agents = cells(clean).flatten(1), acted.perceived.agents.flatten(1)
         share = mask.float() / mask.sum(-1, keepdim=True).clamp_min(1)
         return -(F.softplus(agents) * share).sum(-1), ~((agents > 0) & mask).any(-1) & mask.any(-1)
+    if aim == "run":
+        go, halt = (acted.perceived.signal[:, part].logsumexp(1) for part in (_GOES, _HALTS))
+        before = clean.perceived.signal
+        halted = before[:, _HALTS].logsumexp(1) > before[:, _GOES].logsumexp(1)
+        return go - halt, (go > halt).detach() & halted
     controls = acted.controls
     if torch.is_grad_enabled() and not controls.requires_grad:
         raise InputError(f"aim={aim!r}: this policy's controls carry no gradient. Aim at what it perceives: 'vanish'.")
     if aim == "brake":
         return -controls[:, 0], controls[:, 0].detach() <= _HARD_MPS2
+    if aim == "speed":
+        return controls[:, 0], torch.zeros_like(controls[:, 0], dtype=torch.bool)
     off = ((controls - clean.controls) / controls.new_tensor(_SCALE)).square().sum(-1)
     return off, torch.zeros_like(off, dtype=torch.bool)
 
@@ -57,22 +72,25 @@ class Seen:
     Args:
         sensed: with the clean pictures.
         memory: (W, M) the policy's before this step.
+        eye: the camera whose pictures they are.
     """
 
-    def __init__(self, policy: nn.Module, sensed: Sensed, memory: Tensor | None, aim: Aim) -> None:
-        self.model, self.sensed, self.memory, self.aim = policy, sensed, memory, aim
+    def __init__(
+        self, policy: nn.Module, sensed: Sensed, memory: Tensor | None, aim: Aim, eye: Eye = "camera"
+    ) -> None:  # fmt: skip
+        self.model, self.sensed, self.memory, self.aim, self.eye = policy, sensed, memory, aim, eye
         with torch.no_grad():
             self.clean = policy(sensed, memory)[0]
 
     def on(self, model: nn.Module) -> Seen:
-        return Seen(model, self.sensed, self.memory, self.aim)
+        return Seen(model, self.sensed, self.memory, self.aim, self.eye)
 
     def select(self, index: Tensor) -> Seen:
         memory = None if self.memory is None else self.memory[index]
-        return Seen(self.model, self.sensed.select(index), memory, self.aim)
+        return Seen(self.model, self.sensed.select(index), memory, self.aim, self.eye)
 
     def __call__(self, images: Tensor) -> Verdict:
-        acted, _ = self.model(replace(self.sensed, camera=images), self.memory)
+        acted, _ = self.model(replace(self.sensed, **{self.eye: images}), self.memory)
         loss, reached = wanted(acted, self.clean, self.aim)
         return Verdict(loss, reached)
 
@@ -85,18 +103,18 @@ class Poster:
 
     Args:
         name: the texture's.
-        moments: frames with what their colours are made of, and what else was sensed then.
+        moments: by camera, frames with what their colours are made of, and what else was sensed then.
         quiet: by how much unsteadiness under smoothing counts against the texture: for an attacker who knows of that
             guard.
     """
 
     def __init__(
-        self, policy: nn.Module, name: str, textures: Textures, moments: list[tuple[Frames, Sensed]], aim: Aim,
-        seed: int, batch: int = 32, quiet: float = 0.0,
+        self, policy: nn.Module, name: str, textures: Textures, moments: Sequence[tuple[Mapping[Eye, Frames], Sensed]],
+        aim: Aim, seed: int, batch: int = 32, quiet: float = 0.0,
     ) -> None:  # fmt: skip
         self.model, self.name, self.textures, self.aim, self.quiet = policy, name, textures, aim, quiet
         self.seed, self.batch, self.moments, self.asked = seed, batch, moments, 0
-        self.places = [(m, w) for m, (frames, _) in enumerate(moments) for w in range(len(frames.rgb))]
+        self.places = [(m, w) for m, (_, sensed) in enumerate(moments) for w in range(len(sensed.own))]
 
     def on(self, model: nn.Module) -> Poster:
         return Poster(model, self.name, self.textures, self.moments, self.aim, self.seed, self.batch, self.quiet)
@@ -116,11 +134,15 @@ class Poster:
         return Verdict(total[None], None)
 
     def of(self, texture: Tensor, chosen: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """(n,) the loss in moments (which, world), and (n, 3, H, B) the pictures."""
-        names = ("rgb", "depth_m", "kind", "instance", "texels", "gain", "bias")
-        frames = Frames(**{k: np.stack([getattr(self.moments[m][0], k)[w] for m, w in chosen]) for k in names})
+        """(n,) the loss in moments (which, world), and (n, 3, H, B) the first camera's pictures."""
         sensed = joined([self.moments[m][1].select(slice(w, w + 1)) for m, w in chosen])
-        pictures = shade(frames, self.textures, {self.name: texture})
+        pictures = {eye: shade(self._frames(eye, chosen), self.textures, {self.name: texture})
+                    for eye in self.moments[0][0]}  # fmt: skip
         with torch.no_grad():
             clean = self.model(sensed)[0]
-        return wanted(self.model(replace(sensed, camera=pictures))[0], clean, self.aim)[0], pictures
+        shown: Any = replace(sensed, **pictures)
+        return wanted(self.model(shown)[0], clean, self.aim)[0], pictures["camera"]
+
+    def _frames(self, eye: Eye, chosen: list[tuple[int, int]]) -> Frames:
+        names = ("rgb", "depth_m", "kind", "instance", "texels", "gain", "bias")
+        return Frames(**{k: np.stack([getattr(self.moments[m][0][eye], k)[w] for m, w in chosen]) for k in names})

@@ -16,13 +16,13 @@ from stalwart.core.contracts import Attack
 from stalwart.core.errors import InputError
 from stalwart.core.freeze import frozen
 from stalwart.core.rng import Noise, seed_of
-from stalwart.drive.adversaries.aims import Aim, Poster
+from stalwart.drive.adversaries.aims import Aim, Eye, Poster
 from stalwart.drive.adversaries.changes import Untouched, driver_of
 from stalwart.drive.scenarios.stage import Stage
 from stalwart.drive.scene import Class, Scene
 from stalwart.drive.sensing import Sensed
 from stalwart.drive.sensors import camera as cameras
-from stalwart.drive.sensors.camera import Frames
+from stalwart.drive.sensors.camera import Camera, Frames
 from stalwart.drive.sensors.skins import SKINS, Look, Skin, default_look
 from stalwart.drive.sensors.textures import Textures
 from stalwart.drive.simulation import Worlds
@@ -89,7 +89,8 @@ class Hung(Untouched):
 class Filmed:
     """Moments in which a poster is in the world, for fitting."""
 
-    moments: list[tuple[Frames, Sensed]]
+    moments: list[tuple[dict[Eye, Frames], Sensed]]
+    """By camera what it saw, and all that was sensed."""
     textures: Textures
 
 
@@ -103,7 +104,7 @@ def film(policy: Any, stages: Sequence[Stage], hung: Hung, every: int = 5, secon
     Raises:
         InputError: no stage.
     """
-    moments: list[tuple[Frames, Sensed]] = []
+    moments: list[tuple[dict[Eye, Frames], Sensed]] = []
     textures = None
     for stage in stages:
         world = stage.world
@@ -115,13 +116,19 @@ def film(policy: Any, stages: Sequence[Stage], hung: Hung, every: int = 5, secon
             if stage.script is not None:
                 controls[:, 1:] = stage.script(world, tick * world.dt_s)
             if tick % every == 0 and driver.sensed is not None:
-                room = cameras.room(driver.rig.camera, world.worlds, affine=True)
-                frames = cameras.see(driver.dressed.scene(), driver.rig.camera, look=look, out=room)
+                scene = driver.dressed.scene()
+                frames: dict[Eye, Frames] = {"camera": _seen(scene, driver.rig.camera, look)}
+                if driver.rig.lookout is not None:
+                    frames["lookout"] = _seen(scene, driver.rig.lookout, look)
                 moments.append((frames, driver.sensed))
             world.step(controls)
     if textures is None:
         raise InputError("a poster is fitted on at least one stage. Got none.")
     return Filmed(moments, textures)
+
+
+def _seen(scene: Scene, camera: Camera, look: Look) -> Frames:
+    return cameras.see(scene, camera, look=look, out=cameras.room(camera, scene.worlds, affine=True))
 
 
 def printed(
