@@ -52,7 +52,7 @@ def attack(
     guard: Annotated[
         list[str] | None,
         typer.Option(
-            "--guard", help="Of a camera stack: consistency, physics, input; of a learned driver: apart. Repeatable."
+            "--guard", help="Of a camera stack: consistency, physics, input; of a learned driver: apart, physics. Repeatable."
         ),
     ] = None,
     false_alarms: Annotated[

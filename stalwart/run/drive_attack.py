@@ -31,18 +31,23 @@ from stalwart.drive.simulation import Worlds
 from stalwart.drive.stack.apart import Apart
 from stalwart.drive.stack.keeper import CAMERA, TRUSTS, Keeper
 from stalwart.drive.stack.stixels import Stixels
+from stalwart.drive.stack.wary import Wary
 from stalwart.run._calm import limits_of
 from stalwart.store import atomic
 
 SUITE = ("stopped_vehicle(speed_kmh=(40, 50, 60), distance_m=(60, 90, 120), aside_m=(0,), maps=4, kind='van')",)
 """Where no suite is given: a van stands in the lane, and has to be seen."""
 
+_GUARDS: dict[str, Callable[[Any], nn.Module]] = {"apart": Apart, "physics": Wary}
+"""Of learned drivers, the inner ones first."""
+
 
 def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] = (), false_alarms: float = 0.05) -> Any:
     """The `SensorPolicy` of a run: a camera stack made by `drive_fit`, as `trust` and the rest say, or any other
-    policy that drives through sensors, in `drive.stack.apart.Apart` where the guard is 'apart'. The stack's guards have
-    such limits that each doubts in a share `false_alarms` of clean drives like those of `drive_fit`, at most; where
-    the run keeps no such drives they are fixed ones (`drive.stack.checks.LIMITS`).
+    policy that drives through sensors, in `drive.stack.apart.Apart` and `drive.stack.wary.Wary` where the guards are
+    'apart' and 'physics'. The stack's guards have such limits that each doubts in a share `false_alarms` of clean
+    drives like those of `drive_fit`, at most; where the run keeps no such drives they are fixed ones
+    (`drive.stack.checks.LIMITS`).
 
     Raises:
         InputError: no such run, one of another kind, or an unknown trust or guard.
@@ -57,8 +62,10 @@ def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] =
     if not isinstance(getattr(model, "rig", None), Rig):
         raise CheckpointError(f"{run} does not drive through sensors: make such a run with stalwart drive fit.")
     for guard in guards:
-        expect_choice("a learned driver's guard", guard, ("apart",))
-    return Apart(model).eval() if guards else model
+        expect_choice("a learned driver's guard", guard, tuple(_GUARDS))
+    for guard, guarded in _GUARDS.items():
+        model = guarded(model).eval() if guard in guards else model
+    return model
 
 
 def drive_attack(
@@ -178,11 +185,10 @@ class Drives:
             return hands[-1]
 
         found = self.judged(maker, watch and (lambda tick: watch(hands[-1], tick)))
-        if isinstance(self.policy, Keeper):
+        if hasattr(self.policy, "doubted"):
             counts = [self.policy.doubted(one.memory) for one in hands if one.memory is not None]
             found["doubted"] = {
-                guard: float(np.mean(np.concatenate([count[guard] > 0 for count in counts])))
-                for guard in self.policy.guards
+                guard: float(np.mean(np.concatenate([count[guard] > 0 for count in counts]))) for guard in counts[0]
             }
         return found
 

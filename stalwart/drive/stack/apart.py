@@ -44,6 +44,8 @@ class Apart(nn.Module):
         InputError: its rig leaves one out.
     """
 
+    guards = ("apart",)
+
     def __init__(self, policy: Any) -> None:
         super().__init__()
         self.policy = policy
