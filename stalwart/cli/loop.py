@@ -52,7 +52,8 @@ def attack(
     guard: Annotated[
         list[str] | None,
         typer.Option(
-            "--guard", help="Of a camera stack: consistency, physics, input; of a learned driver: apart, physics. Repeatable."
+            "--guard",
+            help="Of a camera stack: consistency, physics, input; of a learned driver: apart, physics. Repeatable.",
         ),
     ] = None,
     false_alarms: Annotated[
