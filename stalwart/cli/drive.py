@@ -98,6 +98,9 @@ def score(
     style: Annotated[
         str | None, typer.Option("--style", help="Weather and light of all scenarios, for drivers with cameras.")
     ] = None,
+    surface: Annotated[
+        str | None, typer.Option("--surface", help="dry, wet, snow or ice in all scenarios, for the friction.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="A JSON file for all figures, drives and failures.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -105,7 +108,7 @@ def score(
     """Score a driver in a suite of scenarios: CARLA's and nuPlan's scores, collisions, red lights, failures."""
     from stalwart.run.drive_score import drive_score
 
-    play(iter(drive_score(driver, suite, split, seed, out, style)), as_json=as_json, quiet=quiet)
+    play(iter(drive_score(driver, suite, split, seed, out, style, surface)), as_json=as_json, quiet=quiet)
 
 
 @app.command(

@@ -13,12 +13,13 @@ from stalwart.store import atomic
 
 def drive_score(
     driver: str = "expert", suite: str = "free", split: str = "test", seed: int = 0, out: Path | None = None,
-    style: str | None = None,
+    style: str | None = None, surface: str | None = None,
 ) -> Iterator[Event]:  # fmt: skip
     """Drive every scenario of a suite; see `drive.scores.suite.score`.
 
     Args:
         style: weather and light of all scenarios; None: what each has.
+        surface: dry, wet, snow or ice in all scenarios, for the friction; None: what each has.
         out: a JSON file for all figures, every drive and every failure with what replays it; None for none.
 
     Yields:
@@ -29,7 +30,7 @@ def drive_score(
     """
     if out is not None and out.is_dir():
         raise InputError(f"{out} must be the file to write the figures to. Got a folder.")
-    for event in score(driver, suite, split=split, seed=seed, style=style):
+    for event in score(driver, suite, split=split, seed=seed, style=style, surface=surface):
         if event.kind == "start":
             yield Event("start", {"what": "score", **event.values})
         elif event.kind == "result":

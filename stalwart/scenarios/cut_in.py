@@ -12,7 +12,7 @@ from stalwart.drive.scenarios.acting import gap_m as gap_m_to
 from stalwart.drive.scenarios.regulation import Intrusion
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
-from stalwart.drive.simulation import Worlds
+from stalwart.drive.simulation import Surface, Worlds
 
 
 @component
@@ -36,11 +36,15 @@ class cut_in:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "slower_kmh": self.slower_kmh, "gap_m": self.gap_m}
         roads = [f"motorway(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style, surface=self.surface
+        )
         speed, slower, gap = (column(variants, name) for name in axes)
         speed, slower = speed / 3.6, np.minimum(slower, speed - 10) / 3.6
         for w in range(world.worlds):

@@ -11,7 +11,7 @@ from stalwart.drive.scenarios.acting import column, follow
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.scene import Class
 from stalwart.drive.sensors.styles import StyleName
-from stalwart.drive.simulation import Worlds
+from stalwart.drive.simulation import Surface, Worlds
 
 
 @component
@@ -30,11 +30,15 @@ class cyclist_overtaking:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "rides_kmh": self.rides_kmh, "edge_m": self.edge_m}
         roads = [f"rural(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style, surface=self.surface
+        )
         speed, rides, edge = (column(variants, name) for name in axes)
         speed, rides, aside = speed / 3.6, rides / 3.6, edge - 1.7
         for w in range(world.worlds):

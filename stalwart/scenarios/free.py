@@ -11,7 +11,7 @@ from stalwart.core.component import at_least, between, component
 from stalwart.core.rng import seed_of
 from stalwart.drive.scenarios.stage import Stage, Variant, built, lawful_way_m, map_seeds
 from stalwart.drive.sensors.styles import StyleName
-from stalwart.drive.simulation import make
+from stalwart.drive.simulation import Surface, make
 from stalwart.drive.traffic.drivers import POPULATIONS
 
 _FAMILIES = {
@@ -39,7 +39,7 @@ class free:
     """How many others there are."""
     traffic: Literal["mixed", "timid", "normal", "aggressive"] = "mixed"
     """Who drives there."""
-    surface: Literal["dry", "wet", "snow"] = "dry"
+    surface: Surface = "dry"
     """Of the road, for the friction."""
     worlds: Annotated[int, at_least(1)] = 16
     """Drives."""

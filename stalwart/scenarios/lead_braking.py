@@ -10,7 +10,7 @@ from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import column, follow
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
-from stalwart.drive.simulation import Worlds
+from stalwart.drive.simulation import Surface, Worlds
 
 _BRAKES_AT_S, _STANDS_S = 2.0, 4.0
 
@@ -31,17 +31,22 @@ class lead_braking:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "headway_s": self.headway_s, "brake_mps2": self.brake_mps2}
         roads = [f"motorway(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style, surface=self.surface
+        )
         speed, headway, brake = (column(variants, name) for name in axes)
         speed = speed / 3.6
         for w in range(world.worlds):
             put(world, w, 0, 1, 10.0, speed[w])
             put(world, w, 1, 1, 10.0 + 4.6 + headway[w] * speed[w], speed[w])
-        drives_on_s = _BRAKES_AT_S + speed / brake + _STANDS_S
+        # On a slippery road it takes longer to stand.
+        drives_on_s = _BRAKES_AT_S + speed / np.minimum(brake, world.state.grip_mps2) + _STANDS_S
 
         def script(world: Worlds, time_s: float) -> Floats:
             controls = follow(world, 1, speed)

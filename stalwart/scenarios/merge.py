@@ -10,6 +10,7 @@ from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import column
 from stalwart.drive.scenarios.stage import Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
+from stalwart.drive.simulation import Surface
 
 _RAMP, _BESIDE, _RIGHT, _ON = 7, 5, 2, 9
 """Lanes of `motorway(lanes=3)`: the ramp, whose next lane ends; the one beside that; the one that leads there; and the
@@ -33,11 +34,15 @@ class merge:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "theirs_kmh": self.theirs_kmh, "every_s": self.every_s}
         roads = [f"motorway(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, traffic=_CARS, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, traffic=_CARS, style=self.style, surface=self.surface
+        )
         speed, theirs, every = (column(variants, name) for name in axes)
         for w in range(world.worlds):
             lanes = world.maps[int(world.state.words[w, 2])].lanes

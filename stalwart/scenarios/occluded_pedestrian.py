@@ -13,7 +13,7 @@ from stalwart.drive.scenarios.acting import Cue, column, gap_m, walk
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.scene import Class
 from stalwart.drive.sensors.styles import StyleName
-from stalwart.drive.simulation import Worlds
+from stalwart.drive.simulation import Surface, Worlds
 
 
 @component
@@ -32,11 +32,15 @@ class occluded_pedestrian:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "steps_s": self.steps_s, "walks_mps": self.walks_mps}
         roads = [f"crossroads(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=2, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, actors=2, style=self.style, surface=self.surface
+        )
         speed, steps, walks = (column(variants, name) for name in axes)
         for w in range(world.worlds):
             lanes = world.maps[int(world.state.words[w, 2])].lanes

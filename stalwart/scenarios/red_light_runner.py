@@ -11,7 +11,7 @@ from stalwart.drive.geometry.lanes import RoadMap, Turn
 from stalwart.drive.scenarios.acting import column, follow
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, set_green, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
-from stalwart.drive.simulation import Worlds
+from stalwart.drive.simulation import Surface, Worlds
 
 _WAY_M = 65.0
 
@@ -32,11 +32,15 @@ class red_light_runner:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "theirs_kmh": self.theirs_kmh, "after_s": self.after_s}
         roads = [f"crossroads(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style, surface=self.surface
+        )
         speed, theirs, after = (column(variants, name) for name in axes)
         speed, theirs = speed / 3.6, theirs / 3.6
         for w in range(world.worlds):

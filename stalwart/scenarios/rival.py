@@ -13,7 +13,7 @@ from stalwart.drive.scenarios.acting import eased, follow
 from stalwart.drive.scenarios.plan import MOST, PLAN
 from stalwart.drive.scenarios.stage import Floats, Stage, Variant, map_seeds, put, worlds_of
 from stalwart.drive.sensors.styles import StyleName
-from stalwart.drive.simulation import Worlds
+from stalwart.drive.simulation import Surface, Worlds
 
 _LANE_M, _START_M, _CLEAR_M = 3.6, 60.0, 7.0
 
@@ -32,6 +32,8 @@ class rival:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         if not 1 <= len(self.plans) <= MOST:
@@ -46,7 +48,7 @@ class rival:
             {name: float(value) for (name, _, _), value in zip(PLAN, row, strict=True)} for row in table
         ]
         roads = [f"motorway(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, named, seed, actors=1, style=self.style)
+        world, variants = worlds_of(roads, named, seed, actors=1, style=self.style, surface=self.surface)
         of_world = np.repeat(table, len(roads), 0).T  # (8, W)
         lane = np.minimum(of_world[0].astype(np.int64), 2)
         own = self.speed_kmh / 3.6

@@ -11,6 +11,7 @@ from stalwart.drive.geometry.lanes import Control, RoadMap
 from stalwart.drive.scenarios.acting import column
 from stalwart.drive.scenarios.stage import Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
+from stalwart.drive.simulation import Surface
 
 _CARS = 6
 
@@ -31,11 +32,15 @@ class roundabout_entry:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "cars": self.cars, "phase": self.phase}
         roads = [f"roundabout(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, traffic=_CARS, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, traffic=_CARS, style=self.style, surface=self.surface
+        )
         speed, cars, phase = (column(variants, name) for name in axes)
         goal = np.zeros(world.worlds, np.float32)
         for w in range(world.worlds):

@@ -11,7 +11,7 @@ from stalwart.drive.scenarios.acting import Cue, column, follow, gap_m
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.scene import Class
 from stalwart.drive.sensors.styles import StyleName
-from stalwart.drive.simulation import Worlds
+from stalwart.drive.simulation import Surface, Worlds
 from stalwart.drive.world.bodies import BODIES
 
 
@@ -31,13 +31,17 @@ class stopped_vehicle:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
     kind: Literal["car", "van"] = "car"
     """What stands there."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "distance_m": self.distance_m, "aside_m": self.aside_m}
         roads = [f"rural(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style, surface=self.surface
+        )
         speed, distance, aside = (column(variants, name) for name in axes)
         kind = Class.CAR if self.kind == "car" else Class.VAN
         between_m = (BODIES[Class.CAR].length_m + BODIES[kind].length_m) / 2  # their middles, bumper to bumper

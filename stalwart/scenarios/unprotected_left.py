@@ -11,6 +11,7 @@ from stalwart.drive.geometry.lanes import Control, RoadMap, Turn
 from stalwart.drive.scenarios.acting import column
 from stalwart.drive.scenarios.stage import Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
+from stalwart.drive.simulation import Surface
 
 _CARS = 5
 
@@ -31,11 +32,15 @@ class unprotected_left:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "theirs_kmh": self.theirs_kmh, "every_s": self.every_s}
         roads = [f"crossroads(seed={k}, control='yield')" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, traffic=_CARS, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, traffic=_CARS, style=self.style, surface=self.surface
+        )
         speed, theirs, every = (column(variants, name) for name in axes)
         for w in range(world.worlds):
             roads_here = world.maps[int(world.state.words[w, 2])]

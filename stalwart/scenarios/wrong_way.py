@@ -10,7 +10,7 @@ from stalwart.core.component import at_least, between, component
 from stalwart.drive.scenarios.acting import Cue, column, eased, follow, gap_m
 from stalwart.drive.scenarios.stage import Floats, Stage, map_seeds, put, swept, worlds_of
 from stalwart.drive.sensors.styles import StyleName
-from stalwart.drive.simulation import Worlds
+from stalwart.drive.simulation import Surface, Worlds
 
 _LANE_M = 3.4
 
@@ -31,11 +31,15 @@ class wrong_way:
     """Maps on which each is played."""
     style: StyleName = "sun"
     """Weather and light, for drivers with cameras."""
+    surface: Surface = "dry"
+    """Of the road, for the friction: how hard anybody can brake, steer and pull away."""
 
     def stage(self, split: str, seed: int) -> Stage:
         axes = {"speed_kmh": self.speed_kmh, "theirs_kmh": self.theirs_kmh, "returns_s": self.returns_s}
         roads = [f"rural(seed={k})" for k in map_seeds(split, self.maps)]
-        world, variants = worlds_of(roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style)
+        world, variants = worlds_of(
+            roads, swept(axes, self.draws, seed), seed, actors=1, style=self.style, surface=self.surface
+        )
         speed, theirs, returns = (column(variants, name) for name in axes)
         speed, theirs = speed / 3.6, theirs / 3.6
         for w in range(world.worlds):

@@ -164,7 +164,7 @@ def test_intrusions_come_at_about_the_time_to_collision_that_was_aimed_at() -> N
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
-def test_the_light_is_seen_by_cameras_and_changes_nothing_else(name: str) -> None:
+def test_the_light_is_seen_by_cameras_alone_and_the_surface_felt_by_all(name: str) -> None:
     day = catalog.make(SMALL[name], "scenarios")
     night = dataclasses.replace(day, style="night")
     one, other = day.stage("test", 0).world, night.stage("test", 0).world
@@ -172,6 +172,9 @@ def test_the_light_is_seen_by_cameras_and_changes_nothing_else(name: str) -> Non
     camera = Camera(height=24, width=36)
     bright, dark = (see(Dressed(world).scene().select(np.array([0])), camera).rgb.mean() for world in (one, other))
     assert dark < 0.5 * bright
+    icy = dataclasses.replace(day, surface="ice").stage("test", 0).world
+    assert icy.state.grip_mps2 == pytest.approx(0.12 * 9.81)
+    assert one.state.grip_mps2 == pytest.approx(0.85 * 9.81)
 
 
 def test_the_lawful_way_stands_at_red_and_goes_on_at_green() -> None:

@@ -12,7 +12,7 @@ import pytest
 from stalwart.core.errors import ContractError, InputError
 from stalwart.drive import replay, score
 from stalwart.drive.planners.named import Constant
-from stalwart.drive.planners.rss import rss_lateral_distance, rss_opposite_distance
+from stalwart.drive.planners.rss import proper_brake, rss_distance_on, rss_lateral_distance, rss_opposite_distance
 from stalwart.drive.scenarios.stage import put, swept, worlds_of
 from stalwart.drive.scene import Class
 from stalwart.drive.scores.foreseen import least_times
@@ -144,6 +144,27 @@ def test_rss_distances_suffice_when_both_do_their_worst() -> None:
             gap += dt * (w - v)
         assert gap == pytest.approx(0.1, abs=0.01)
     assert rss_lateral_distance(-1.0, 1.0) == 0.1  # going apart
+
+
+@pytest.mark.parametrize("grip", [1.18, 2.9, 8.3])
+def test_rss_distance_suffices_on_any_surface(grip: float) -> None:
+    """By small steps: who is ahead brakes as hard as it can, who is behind late and with what is asked of it."""
+    rear, front, dt = 20.0, 18.0, 1e-3
+    gap, asked = float(rss_distance_on(np.array(grip), rear, front)), float(proper_brake(np.array(grip)))
+    assert asked < grip
+    for k in range(30000):
+        rear = rear + dt * 2.0 if k * dt < 0.5 else max(rear - dt * asked, 0.0)
+        front = max(front - dt * min(8.0, grip), 0.0)
+        gap += dt * (front - rear)
+    assert gap == pytest.approx(0.0, abs=0.1)
+
+
+def test_the_expert_keeps_its_distance_on_ice() -> None:
+    found = list(score("expert", "lead_braking(speed_kmh=(80,), headway_s=(1.5,))", surface="ice"))[-1].values
+    assert found["all"]["clean"] == 1.0
+    assert found["all"]["rss_violations"] == 0
+    with pytest.raises(InputError, match="surface"):
+        list(score("expert", "lead_braking()", surface="mud"))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from stalwart.drive.planners.foresight import (
     foresee,
 )
 from stalwart.drive.planners.pursuit import CAR, FAR, HARD_MPS2, desired_mps, idm, pursue
-from stalwart.drive.planners.rss import rss_distance
+from stalwart.drive.planners.rss import rss_distance_on
 from stalwart.drive.simulation import Worlds
 from stalwart.drive.traffic.drivers import ACCEPTED_S
 
@@ -35,6 +35,8 @@ Flags = NDArray[np.bool_]
 _PROPER_MPS2, _MARGIN, _MARGIN_M = -4.2, 1.05, 1.0
 """RSS's braking while too near, and how much more than its distance is kept."""
 _CROSS_S, _LATEST_S = 2.2, 1.0
+_HARDLY_MPS2, _IN_BENDS_MPS2 = 4.5, 2.35
+"""Who would have to brake harder brakes as hard as it can; what bends and slowing down for them ask of the tyres."""
 _PATIENCE_S = 1.8
 STOP_MARGIN_M = 1.5
 BESIDE_M, COMMITTED_M, _SETTLED_M = 1.2, 2.4, 0.8
@@ -85,7 +87,10 @@ class Expert:
         """(W, E, 2) acceleration [m/s²] and steering angle [rad]."""
         world = self.world
         seen, ahead, near = world.observe(), self._foresight().astype(np.float64), along_route(world)
-        speed, desired = seen[..., 0].astype(np.float64), desired_mps(seen)
+        grip = world.state.grip_mps2[:, None].astype(np.float64)
+        # On ice bends are taken slower, and slowed down for sooner.
+        speed = seen[..., 0].astype(np.float64)
+        desired = desired_mps(seen) * np.sqrt(np.minimum(0.8 * grip / _IN_BENDS_MPS2, 1.0))
         self.waits = waits = self._waits(near, speed, seen[..., 3])
         ends = self._ends(ahead)
         accel = np.minimum(
@@ -102,10 +107,11 @@ class Expert:
         gap, theirs = self._in_the_way(near)
         accel = np.minimum(accel, idm(speed, desired, np.maximum(gap, 0.1), theirs))
         accel = np.where(waits, np.minimum(accel, self._beside(near, speed, desired, seen[..., 3])), accel)
-        safe = _MARGIN * rss_distance(speed, theirs) + _MARGIN_M
+        safe = _MARGIN * rss_distance_on(grip, speed, theirs) + _MARGIN_M
         accel = np.where((gap < safe) & (speed > 0.3), np.minimum(accel, _PROPER_MPS2), accel)
         closing = np.maximum(speed - theirs, 0.1)
-        late = (gap / closing < _LATEST_S) | (closing**2 / (2 * np.maximum(gap - 0.5, 0.1)) > 4.5)
+        late = gap / closing < _LATEST_S
+        late |= closing**2 / (2 * np.maximum(gap - 0.5, 0.1)) > np.minimum(_HARDLY_MPS2, 0.85 * grip)
         crossed = ahead[..., CROSS_S] < _CROSS_S
         accel = np.where((late | crossed) & (speed > 0.3), HARD_MPS2, accel)
         keeps = waits | (self._parts() & (np.abs(seen[..., 3]) < BESIDE_M))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stalwart.drive.planners.along import FAR, along_route, courses, safe_beside_m
 from stalwart.drive.planners.foresight import CROSS_S, FORESEEN, foresee
 from stalwart.drive.planners.pursuit import HARD_MPS2
-from stalwart.drive.planners.rss import rss_distance
+from stalwart.drive.planners.rss import rss_distance_on
 from stalwart.drive.simulation import Worlds
 
 PROPER_MPS2 = -4.2
@@ -54,7 +54,8 @@ class Guard:
         theirs = np.take_along_axis(np.maximum(along, 0.0), who, -1)[..., 0]
         speed = s.speed_mps[:, : world.egos]
         moving = speed > _STILL_MPS
-        most = np.where(moving & (gap < rss_distance(speed, theirs)), PROPER_MPS2, np.inf)
+        safe = rss_distance_on(s.grip_mps2[:, None], speed, theirs)
+        most = np.where(moving & (gap < safe), PROPER_MPS2, np.inf)
         late = gap / np.maximum(speed - theirs, 0.1) < _LATEST_S
         most = np.where(moving & (late | (self._ahead[..., CROSS_S] < _CROSS_S)), HARD_MPS2, most)
         self.stepped_in += controls[..., 0] > most

@@ -13,7 +13,7 @@ Floats = NDArray[np.floating]
 
 def rss_distance(
     rear_mps: Floats | float, front_mps: Floats | float, response_s: float = 0.5, accel_mps2: float = 2.0,
-    brake_least_mps2: float = 4.0, brake_most_mps2: float = 8.0,
+    brake_least_mps2: Floats | float = 4.0, brake_most_mps2: Floats | float = 8.0,
 ) -> Floats:  # fmt: skip
     """The least safe gap [m] behind a leader: [v_r ρ + ½ a ρ² + (v_r + ρ a)² / (2 b_min) − v_f² / (2 b_max)]₊.
 
@@ -23,6 +23,17 @@ def rss_distance(
     faster = rear + response_s * accel_mps2
     gap = rear * response_s + accel_mps2 * response_s**2 / 2 + faster**2 / (2 * brake_least_mps2)
     return np.asarray(np.maximum(gap - front**2 / (2 * brake_most_mps2), 0.0))
+
+
+def proper_brake(grip_mps2: Floats) -> Floats:
+    """The braking [m/s²] that RSS asks of who is too near, where tyres grip no more; a tenth is left for steering."""
+    return np.asarray(np.minimum(4.0, 0.9 * np.asarray(grip_mps2, np.float64)))
+
+
+def rss_distance_on(grip_mps2: Floats, rear_mps: Floats | float, front_mps: Floats | float) -> Floats:
+    """`rss_distance` [m] where nobody can brake harder than tyres grip."""
+    most = np.minimum(8.0, np.asarray(grip_mps2, np.float64))
+    return rss_distance(rear_mps, front_mps, brake_least_mps2=proper_brake(grip_mps2), brake_most_mps2=most)
 
 
 def rss_opposite_distance(

@@ -72,7 +72,8 @@ class Intrusion:
 
     def facts(self) -> list[dict[str, Any]]:
         """(W,) the time to collision at the intrusion, the regulation's, and whether a collision is to be avoided."""
-        human = careful_human_avoids(self._gap_m, self._slower_mps, self._in_s - self._left_s)
+        began, ended = (np.where(np.isfinite(self._in_s), at, 0.0) for at in (self._left_s, self._in_s))
+        human = careful_human_avoids(self._gap_m, self._slower_mps, ended - began)
         bound = eu_least_ttc_s(self._slower_mps)
         out: list[dict[str, Any]] = []
         for w in range(len(human)):

@@ -23,7 +23,7 @@ from stalwart.drive.compiled import single
 from stalwart.drive.geometry.lanes import Control, RoadMap, expect_choice
 from stalwart.drive.geometry.tables import CAP, CONTROL, FIRST, LANE_M, LANES, LAST, SIGNAL, STEP_M
 from stalwart.drive.scene import Class
-from stalwart.drive.simulation import Worlds, make
+from stalwart.drive.simulation import Surface, Worlds, make
 from stalwart.drive.traffic.step import clock
 from stalwart.drive.world.bodies import BODIES
 
@@ -101,15 +101,15 @@ def swept(axes: Mapping[str, Sequence[float]], draws: int, seed: int) -> list[di
 
 def worlds_of(
     roads: Sequence[str], variants: Sequence[Variant], seed: int, *, actors: int = 0, traffic: int = 0,
-    style: str = "sun",
+    style: str = "sun", surface: Surface = "dry",
 ) -> tuple[Worlds, tuple[Variant, ...]]:  # fmt: skip
     """Each variant on each of the maps, and what is swept in each world. Nobody is in place yet but `traffic` drivers
     for later use, who are timid and free of failings; all others are off the map. `style` is what cameras
-    see.
+    see, `surface` what tyres grip.
     """
     world = make(
         [built(one) for one in roads], len(variants) * len(roads), agents=1 + actors + traffic, walkers=0,
-        egos=1 + actors, traffic="timid", seed=seed, style=style,
+        egos=1 + actors, traffic="timid", seed=seed, style=style, surface=surface,
     )  # fmt: skip
     world.state.alive[:] = 0
     return world, tuple({**variant, "map": spelled} for variant in variants for spelled in roads)

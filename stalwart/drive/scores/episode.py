@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stalwart.drive.geometry.tables import LIMIT_MPS
 from stalwart.drive.planners.along import along_route, courses, safe_beside_m
-from stalwart.drive.planners.rss import rss_distance
+from stalwart.drive.planners.rss import proper_brake, rss_distance_on
 from stalwart.drive.scenarios.stage import Stage
 from stalwart.drive.scene import Class
 from stalwart.drive.scores import nuplan
@@ -19,8 +19,8 @@ from stalwart.drive.scores.carla import Infractions, driving_score
 from stalwart.drive.scores.foreseen import least_times
 from stalwart.drive.simulation import Outcome
 
-RESPONSE_S, PROPER_MPS2 = 0.5, 4.0
-"""RSS: who has been too near for as long as the first must be braking at least as hard as the second."""
+RESPONSE_S = 0.5
+"""RSS: who has been too near for so long must be braking as hard as `rss.proper_brake` says."""
 _NO_VEHICLE = ("pedestrian", "static", "obstacle")
 
 
@@ -104,7 +104,8 @@ class Log:
         limit = world.tables.lane_f[s.lane[:, 0], LIMIT_MPS]
         unsafe = _too_near(self.stage)
         before = self._unsafe_s.copy()
-        improper = unsafe & (before >= RESPONSE_S) & (s.accel_mps2[:, 0] > -PROPER_MPS2 + 0.25)
+        proper = proper_brake(s.grip_mps2)
+        improper = unsafe & (before >= RESPONSE_S) & (s.accel_mps2[:, 0] > 0.25 - proper)
         improper &= s.speed_mps[:, 0] > 0.3  # who stands has responded
         # One violation is one stretch: time already spent improperly is set far ahead, until it is safe again.
         fresh = improper & (before < 1e6)
@@ -163,7 +164,7 @@ def _too_near(stage: Stage) -> NDArray[np.bool_]:
     world = stage.world
     s, near = world.state, along_route(world)
     along, across = courses(world)
-    safe = rss_distance(s.speed_mps[:, :1], np.maximum(along[:, 0], 0.0))
+    safe = rss_distance_on(s.grip_mps2[:, None], s.speed_mps[:, :1], np.maximum(along[:, 0], 0.0))
     room = safe_beside_m(near, across)[:, 0]
     ahead = (near.ahead_m[:, 0] > 0) & (near.ahead_m[:, 0] < 1e3)
     dangerous = ahead & (near.clear_m[:, 0] < safe) & (near.beside_m[:, 0] < room)

@@ -28,7 +28,7 @@ _EVERY = 50
 
 def score(
     driver: str | DriverMaker, suite: str | Sequence[str] = "free", *, split: str = "test", seed: int = 0,
-    style: str | None = None,
+    style: str | None = None, surface: str | None = None,
 ) -> Iterator[Event]:  # fmt: skip
     """Drive every scenario of a suite and judge: ``for event in score("expert", "critical"): ...``.
 
@@ -40,6 +40,7 @@ def score(
         split: 'train' or 'test': whose maps.
         seed: of the traffic; with the scenario, the split and a world's number it replays a failure (`replay`).
         style: weather and light of all scenarios, which drivers with cameras see; None: what each has.
+        surface: 'dry', 'wet', 'snow' or 'ice' in all scenarios, for the friction; None: what each has.
 
     Yields:
         `start` (driver, suite, scenarios, total), `progress` (done, total, unit 'scenarios', scenario, step,
@@ -48,13 +49,13 @@ def score(
         `episodes`; see `figures.figures` and `episode.Episode`.
 
     Raises:
-        InputError: no such driver, suite, split or style.
+        InputError: no such driver, suite, split, style or surface.
         ContractError: controls of another shape, or that are not finite.
     """
     make, name = _maker(driver)
     scenarios = scenarios_of(suite)
-    if style is not None:
-        scenarios = tuple(dataclasses.replace(one, style=style) for one in scenarios)
+    worn = {name: value for name, value in (("style", style), ("surface", surface)) if value is not None}
+    scenarios = tuple(dataclasses.replace(one, **worn) for one in scenarios)
     if split not in SPLITS:
         raise InputError(f"score(split=...) must be one of {', '.join(SPLITS)}. Got {split!r}.")
     spelled = [spell(scenario) for scenario in scenarios]
