@@ -38,8 +38,8 @@ def street() -> Ground:
 
 def furnished() -> Scene:
     """A world for each style, all alike."""
-    scene = Scene.empty(len(STYLES), 40, street())
-    taken = iter(range(40))
+    scene = Scene.empty(len(STYLES), 44, street())
+    taken = iter(range(44))
 
     def put(kind: Class, at: tuple[float, float], turn: float, size: tuple[float, float, float], z0: float = 0.0,
             wears: str = "", tint: tuple[int, ...] = (255, 255, 255)) -> None:  # fmt: skip
@@ -72,7 +72,8 @@ def furnished() -> Scene:
     put(Class.BUILDING, (95, -25), 0, (30, 20, 15), wears="brick_house")
     for x in (5, 22, 38):
         put(Class.TREE, (x, 9), 0, (0.35, 0.35, 2.2), wears="trunk")
-        put(Class.TREE, (x, 9), 0.4, (3, 3, 3), z0=2.2)
+        put(Class.TREE, (x, 9), 0.4, (3, 3, 2.2), z0=2.2)
+        put(Class.TREE, (x, 9), 1.2, (1.9, 1.9, 1.3), z0=4.4)
     put(Class.POLE, (51.5, -8), 0, (0.15, 0.15, 5.5))
     put(Class.SIGNAL, (51.4, -7.8), back, (0.25, 0.5, 1.3), z0=2.4, wears="signal_red")
     put(Class.SIGNAL, (51.4, -3.2), back, (0.25, 0.5, 1.3), z0=4.6, wears="signal_red")

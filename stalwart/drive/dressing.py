@@ -25,6 +25,7 @@ _CLOTHES = np.array(
 )  # fmt: skip
 _LORRIES = np.array([(236, 236, 234), (60, 96, 140), (176, 52, 40), (214, 176, 60), (90, 120, 96)], np.uint8)
 _BUSES = np.array([(196, 60, 48), (70, 112, 160), (224, 190, 70), (226, 226, 222)], np.uint8)
+_GREENS = np.array([(255, 255, 255), (255, 244, 214), (226, 240, 220), (246, 255, 190)], np.uint8)
 _WHITE = np.full((1, 3), 255, np.uint8)
 PALETTES: dict[Class, Colours] = {
     Class.CAR: np.repeat(PAINTS, [6, 6, 5, 5, 5, 3, 3, 2, 1, 1, 1], 0),
@@ -34,6 +35,7 @@ PALETTES: dict[Class, Colours] = {
     Class.MOTORCYCLE: PAINTS[[3, 4, 5, 6, 10]],
     Class.CYCLIST: _CLOTHES,
     Class.PEDESTRIAN: _CLOTHES,
+    Class.TREE: _GREENS,
 }
 """The tints of each kind of body, commoner ones more than once."""
 HOUSES = ("brick_house", "render_house", "stone_house")
@@ -107,6 +109,7 @@ def _worn(roads: RoadMap) -> tuple[NDArray[np.uint16], Colours]:
     ruled = [lane for lane in roads.lanes if lane.control not in (Control.NONE, Control.SIGNAL)]
     starts = np.array([(lane.line.start.x_m, lane.line.start.y_m) for lane in ruled]).reshape(-1, 2)
     skins, tints = np.zeros(len(roads.boxes), np.uint16), np.full((len(roads.boxes), 3), 255, np.uint8)
+    leafage = _WHITE[0]
     for k, box in enumerate(roads.boxes):
         name, palette = OF_CLASS[box.kind], PALETTES.get(box.kind, _WHITE)
         match box.kind:
@@ -119,5 +122,8 @@ def _worn(roads: RoadMap) -> tuple[NDArray[np.uint16], Colours]:
             case Class.SIGN if len(ruled):  # which sign it is the nearest lane that it can rule over says
                 lane = ruled[int(np.hypot(*(starts - (box.x_m, box.y_m)).T).argmin())]
                 name = "yield_sign" if lane.control == Control.YIELD else "stop_sign"
-        skins[k], tints[k] = skin(name), palette[random.integers(len(palette))]
+        tint = palette[random.integers(len(palette))]
+        if name == "trunk":  # all of its crown is of one green
+            leafage, tint = tint, _WHITE[0]
+        skins[k], tints[k] = skin(name), leafage if name == "tree" else tint
     return skins, tints

@@ -83,6 +83,29 @@ def test_the_own_box_is_not_seen_but_casts_a_shadow() -> None:
     assert darker.min() >= 0
 
 
+@pytest.mark.parametrize("style", ["cloud", "night"])
+def test_without_sun_the_ground_is_darker_below_a_body_and_a_little_around_it(style: str) -> None:
+    """Where the footprint lies in the picture the pinhole says."""
+    camera = Camera(height=192, width=288, x_m=0.0, z_m=3.0, horizon=0.2)
+    there = one_car(9.0, style)
+    away = one_car(200.0, style)
+    darker = see(away, camera).rgb[0].sum(0).astype(int) - see(there, camera).rgb[0].sum(0).astype(int)
+    at = 7.0 - np.array([0.08, 0.35, 1.2])  # behind its rear
+    rows, columns, _ = camera.project(at, np.zeros(3), np.zeros(3))
+    below, around, beyond = (darker[round(v), round(u)] for v, u in zip(rows, columns, strict=True))
+    assert beyond == 0
+    assert 0 < around < below
+
+
+def test_the_sky_has_no_bands() -> None:
+    """Rows of a large picture step by a few levels and often: few are the same as the one above."""
+    sky = see(one_car(200.0, "dusk"), Camera(height=192, width=320)).rgb[0, :, :64].astype(int)  # above the hills
+    steps = abs(np.diff(sky.mean(2), axis=1))
+    assert steps.max() < 5
+    assert (steps == 0).mean() < 0.65
+    assert sky.std() > 20
+
+
 def test_fog_hides_and_head_lamps_light() -> None:
     near, far = one_car(12.0, "fog"), one_car(55.0, "fog")
     haze = np.array(styles.STYLES[styles.style("fog")].horizon) * 255

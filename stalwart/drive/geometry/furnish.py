@@ -98,11 +98,16 @@ def _parked(pose: Pose, edge_m: float, random: Generator) -> Box:
 
 
 def _tree(pose: Pose, random: Generator) -> list[Box]:
-    """A trunk, and a crown that one can drive under."""
+    """A trunk, and a crown that one can drive under: a broad part and a narrow one on top, turned against it."""
     size, yaw, height = random.uniform(2.0, 3.4), random.uniform(0, 3), random.uniform(4, 9)
-    top = min(height, _TRUNK_M + 1.5 * size)
-    trunk = Box(Class.TREE, pose.x_m, pose.y_m, yaw, 0.12 * size, 0.12 * size, _TRUNK_M)
-    return [trunk, Box(Class.TREE, pose.x_m, pose.y_m, yaw, size, size, top - _TRUNK_M, _TRUNK_M)]
+    crown = min(height - _TRUNK_M, 1.5 * size)
+    broad, narrow = 0.62 * crown, 0.62 * size
+    x, y = pose.x_m, pose.y_m
+    return [
+        Box(Class.TREE, x, y, yaw, 0.12 * size, 0.12 * size, _TRUNK_M),
+        Box(Class.TREE, x, y, yaw, size, size, broad, _TRUNK_M),
+        Box(Class.TREE, x, y, yaw + 0.8, narrow, narrow, crown - broad, _TRUNK_M + broad),
+    ]
 
 
 def _outline(pose: Pose, length_m: float, width_m: float) -> Doubles:

@@ -237,7 +237,7 @@ def cast_ground(depth: Array, view: Whole, reach: Array, slopes: Array, eye_z: R
 @leaf
 def cast_shadows(
     sweeps: Array, slots: Array, count: Whole, slopes: Array, lens: Array, width: Whole, eye_z: Real, sun_x: Real,
-    sun_y: Real, margin: Real, reach: Real,
+    sun_y: Real, margin: Real, reach: Real, highest: Real,
 ) -> Whole:  # fmt: skip
     """Where a camera may see the shadows of slots on the ground; returns how many there are.
 
@@ -250,13 +250,14 @@ def cast_shadows(
         sun_x, sun_y: what a shadow is shifted by for each metre of height, in the sensor's frame.
         margin: by how much a shadow is wider than what casts it, in m.
         reach: how far from the sensor boxes cast shadows, in m.
+        highest: what stands higher above the ground casts none, in m.
     """
     found, height = 0, slopes.shape[0]
     horizon = first_below(slopes, _ZERO)
     to_left, to_right = lens[1] / lens[2], (lens[1] - (width - 1)) / lens[2]
     for k in range(count):
         forward, left = slots[k, FORWARD], slots[k, LEFT]
-        if forward * forward + left * left > reach * reach:
+        if forward * forward + left * left > reach * reach or slots[k, UNDER] > highest:
             continue
         cosine, sine, under, over = slots[k, COSINE], slots[k, SINE], slots[k, UNDER], slots[k, TOP]
         half_length, half_width = slots[k, HALF_LENGTH] + margin, slots[k, HALF_WIDTH] + margin
@@ -294,34 +295,50 @@ def slab(sweeps: Array, k: Whole, at: Whole, normal_x: Real, normal_y: Real, x: 
 
 
 @inlined
-def darken(dark: Array, sweeps: Array, count: Whole, v: Whole, slope: Real, eye_z: Real, lens: Array) -> bool:
-    """Which pixels of row v lie in shadows; returns whether any does.
+def stretch(low: Real, high: Real, lens: Array, width: Real) -> tuple[Whole, Whole]:
+    """The columns from first to last that a row meets between two places, as shares of its distance to the left."""
+    first = np.int64(min(max(np.ceil(lens[1] - high * lens[2]), 0.0), width))
+    last = np.int64(min(max(np.ceil(lens[1] - low * lens[2]), 0.0), width))
+    return first, last
+
+
+@inlined
+def darken(
+    dark: Array, sweeps: Array, count: Whole, v: Whole, slope: Real, eye_z: Real, lens: Array, rim: Real, pale: Whole
+) -> tuple[Whole, Whole]:
+    """Which pixels of row v lie in shadows; returns between which columns, both 0 where none does.
 
     A row of pixels meets the ground in a line, and a shadow in one stretch of it: what three slabs leave.
 
     Args:
-        dark: (W,) uint8, written where there is any: 255 in shadow, else 0.
+        dark: (W,) uint8, written where there is any: 255 in shadow, `pale` within `rim` (m) of its edge, else 0.
     """
-    any_, nearness, width = False, -np.float64(slope) / eye_z, np.float64(dark.shape[0])
+    nearness, width = -np.float64(slope) / eye_z, np.float64(dark.shape[0])
+    begin, end, edge, slabs = np.int64(0), np.int64(0), rim * nearness, 2 if rim > 0 else 3
     for k in range(count):
         if v < sweeps[k, TOP_ROW] or v >= sweeps[k, END_ROW]:
             continue
-        low, high = -1e9, 1e9
-        for n in range(3):
+        low, high, low_within, high_within = -1e9, 1e9, -1e9, 1e9
+        for n in range(slabs):  # without sun nothing is swept
             at = _SLAB_1 + 4 * n
             a = (sweeps[k, at] * nearness - sweeps[k, at + 2]) * sweeps[k, at + 3]
             b = (sweeps[k, at + 1] * nearness - sweeps[k, at + 2]) * sweeps[k, at + 3]
             low, high = max(low, min(a, b)), min(high, max(a, b))
-        first = np.int64(min(max(np.ceil(lens[1] - high * lens[2]), 0.0), width))
-        last = np.int64(min(max(np.ceil(lens[1] - low * lens[2]), 0.0), width))
+            wide = edge * abs(sweeps[k, at + 3])
+            low_within, high_within = max(low_within, min(a, b) + wide), min(high_within, max(a, b) - wide)
+        first, last = stretch(low, high, lens, width)
         if first < last:
-            if not any_:
+            if begin == end:
                 for u in range(np.uint64(dark.shape[0])):
                     dark[u] = np.uint8(0)
-            any_ = True
+            begin, end = min(begin, first) if begin < end else first, max(end, last)
+            if rim > 0:
+                for u in range(np.uint64(first), np.uint64(last)):
+                    dark[u] = max(dark[u], pale)
+                first, last = stretch(low_within, high_within, lens, width)
             for u in range(np.uint64(first), np.uint64(last)):
                 dark[u] = np.uint8(255)
-    return any_
+    return begin // EIGHT * EIGHT, min(dark.shape[0], (end + EIGHT - 1) // EIGHT * EIGHT)
 
 
 @leaf

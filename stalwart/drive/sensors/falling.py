@@ -36,10 +36,17 @@ def fall(veil: Array, style: Array, key: Whole) -> None:
             )
         else:
             span = 1 + int(size * size * np.float32(2.4) * height / 96)
-            cover, tall, wide = np.uint8(110 + 120 * thick), span, span
+            # What is larger is nearer, and less sharp.
+            sharp = max(np.float32(1), np.float32(0.7) + np.float32(0.15) * np.float32(span))
+            cover, tall, wide = np.uint8((np.float32(110) + np.float32(120) * thick) / sharp), span, span
         for row in range(v, min(height, v + tall)):
             for column in range(u, min(width, u + wide)):
-                veil[row, column] = max(veil[row, column], cover)
+                here = cover
+                if wide > 2:  # a disc with a soft edge
+                    x, y = 2 * (column - u) - wide + 1, 2 * (row - v) - wide + 1
+                    inside = np.float32(2.2) * (np.float32(1) - np.float32(x * x + y * y) / np.float32(wide * wide))
+                    here = np.uint8(np.float32(cover) * min(max(inside, np.float32(0)), np.float32(1)))
+                veil[row, column] = max(veil[row, column], here)
 
 
 @leaf

@@ -13,7 +13,13 @@ from stalwart.drive.threads import share
 
 SKY_LAYERS = 8
 """Layers side by side that make up one style's sky, all the way around."""
+SKY_FINE = 0.7
+"""The sky's texels may be a little shorter than a pixel: it is smooth, and so are its edges in small pictures."""
 SHADOW_REACH_M = 90.0
+RIM_M, PALE_M, LIES_M = 0.6, 0.4, 1.0
+"""Without sun: how far the dark below a body reaches beyond it, how much of that is a paler rim, and how high above the
+ground what casts such a shadow may lie."""
+_PALE = np.uint8(120)
 REACH_M = 1000.0
 """How far boxes are seen."""
 GROUND_TILE_M = 8.0
@@ -32,16 +38,16 @@ def cast_view(
     eye_z, ego = rays.eyes[view, 2], rays.ego[w]
     sunny = style[styles.SUN] > 0
     stretch = np.float64(style[styles.COTANGENT]) if sunny else 0.0
-    margin = 0.0 if sunny else 0.25
     count = cast.place(
         s.slots, s.owner, rays.eyes, view, ego, w, boxes.x, boxes.y, boxes.z0, boxes.yaw, boxes.length, boxes.width,
         boxes.height, boxes.alive, REACH_M, stretch,
     )  # fmt: skip
     begin = 1 if ego >= 0 and boxes.alive[w, ego] else 0
     cast.cast_ground(depth, view, s.reach, rays.slopes, eye_z)
+    margin, highest = (0.0, REACH_M) if sunny else (RIM_M, LIES_M)
     shadows = cast.cast_shadows(
         s.sweeps, s.slots, count, rays.slopes, rays.lens, depth.shape[2], eye_z, -sun_x * stretch, -sun_y * stretch,
-        margin, SHADOW_REACH_M,
+        margin, SHADOW_REACH_M, highest,
     )  # fmt: skip
     cast.cast_boxes(
         depth, view, s.code, s.reach, s.near, s.slots, begin, count, rays.columns, rays.slopes, rays.lens, eye_z, s.low,
@@ -77,18 +83,21 @@ def dress_view(
 
 @leaf
 def aim(
-    view: Whole, azimuth: Real, sky: Whole, map_: Whole, snow: Whole, per_metre: Real, land: Land, rays: Rays, dress:
-    Dress, t: Row, bits: Whole,
+    view: Whole, azimuth: Real, sky: Whole, map_: Whole, snow: Whole, per_metre: Real, column_step: Real, land: Land,
+    rays: Rays, dress: Dress, t: Row, bits: Whole,
 ) -> None:  # fmt: skip
     """Where the columns of one view point to: in the sky and on the ground's raster; what the ground wears."""
     around = SKY_LAYERS << bits
     # In int32, and of less than two turns, so that many go through one instruction.
     per, ahead, last, one = around / (2 * math.pi), rays.eyes[view, 3] - azimuth, np.int32(around - 1), np.int32(bits)
     layer, within = np.int32(2 * bits + 2), np.int32((1 << bits) - 1)
+    level = np.int32(surface.level_of(SKY_FINE * column_step * per, bits) & 31)
+    begins = np.int32((2 << bits) - ((2 << bits) >> level))
     ahead -= np.floor(ahead / (2 * math.pi)) * (2 * math.pi)
     for u in range(np.uint64(t.sky.shape[0])):
         column = np.int32(np.int32(np.floor((ahead + rays.azimuths[u]) * per)) & last)
-        t.sky[u] = np.int32(np.int32(np.int32(sky + np.int32(column >> one)) << layer) + np.int32(column & within))
+        place = np.int32(begins + np.int32(np.int32(column & within) >> level))
+        t.sky[u] = np.int32(np.int32(np.int32(sky + np.int32(column >> one)) << layer) + place)
     cosine, sine = math.cos(rays.eyes[view, 3]) * per_metre, math.sin(rays.eyes[view, 3]) * per_metre
     t.aim[0] = (rays.eyes[view, 0] - land.origin[map_, 0]) * per_metre
     t.aim[1] = (rays.eyes[view, 1] - land.origin[map_, 1]) * per_metre
@@ -100,6 +109,15 @@ def aim(
         under = ground.ROAD if kind >= 8 else kind
         t.layers[0, kind] = np.uint32(dress.ground[snow, kind]) << np.uint32(2 * bits + 2)
         t.layers[1, kind] = np.uint32(dress.ground[snow, under]) << np.uint32(2 * bits + 2)
+
+
+@part
+def sky_row(slope: Real, slope_step: Real, bits: Whole) -> Whole:
+    """Where in a layer of the sky the texels of a row begin; heights as in `surroundings.height_in_sky`."""
+    size, near = np.int64(1) << bits, np.float64(slope) + 0.3
+    row = size - 1 - min(np.int64(1.3 * np.float64(slope) / near * size), size - 1)
+    level = np.int64(surface.level_of(SKY_FINE * slope_step * 0.39 / (near * near) * size, bits))
+    return np.int64((2 * size - (2 * size >> level) + (row >> level)) << (bits + 1))
 
 
 @part
@@ -161,16 +179,17 @@ def colour_rows(
     height, width = s.code.shape
     texels = (1 << bits) / GROUND_TILE_M
     lamps, falls = style[styles.LAMPS] > 0, style[styles.DROPS] > 0
+    rim = 0.0 if style[styles.SUN] > 0 else PALE_M
     wanted = out.texels.shape[1] > 0
     first = True
     for v in range(height):
         slope, boxes, even = rays.slopes[v], s.reach[0, v] < s.reach[1, v], False
+        begin, end = _FIRST, _FIRST
         plain = slope >= 0 and not (boxes or falls or wanted)
         for u in range(np.uint64(width)):
             out.instance[view, v, u] = np.uint16(0)
         if slope >= 0:
-            row = (1 << bits) - 1 - min(np.int64(slope * (1 << bits)), (1 << bits) - 1)
-            at = row << (bits + 1)
+            at = sky_row(slope, slope_step, bits)
             for u in range(np.uint64(width)):
                 t.texel[u] = dress.bank[np.uint64(t.sky[u] + at)]
             for u in range(np.uint64(width)):
@@ -200,10 +219,10 @@ def colour_rows(
                 out.kind[view, v, u] = t.kinds[_HERE, u]
             if wanted:
                 ground.keep_texels(out.texels, view, v, t.kinds, t.seen, t.textures, t.layers)
-            shady = cast.darken(s.dark, s.sweeps, shadows, v, slope, eye_z, rays.lens)
-            even = not (boxes or falls or wanted or shady or lamps)
+            begin, end = cast.darken(s.dark, s.sweeps, shadows, v, slope, eye_z, rays.lens, rim, _PALE)
+            even = not (boxes or falls or wanted or lamps)
             if not even:
-                shading.spread(t.gain, t.bias, t.light, v, s.dark, shady)
+                shading.spread(t.gain, t.bias, t.light, v, s.dark, begin, end)
             if lamps:
                 shading.lamps_on_ground(t.gain, style, np.float32(ray), t.kept[v], rays.beams, camera)
         if boxes:
@@ -219,6 +238,7 @@ def colour_rows(
             shading.part_channels(out.rgb, view, v, t.texel)
         elif even:
             shading.blend_evenly(out.rgb, view, v, t.texel, t.light)
+            shading.blend_shaded(out.rgb, view, v, t.texel, t.light, s.dark, begin, end)
         else:
             shading.blend(out.rgb, view, v, t.texel, t.gain, t.bias)
         if wanted:
@@ -245,7 +265,7 @@ def see_view(
     dress_view(begin, count, w, camera, boxes, t.style, sun_x, sun_y, eye_z, rays, dress, s, slope_step, bits)
     snow = 1 if t.style[styles.SNOW] > 0 else 0
     sky = np.int32(dress.skies[number])
-    aim(view, land.sun_azimuth[w], sky, map_, snow, per_metre, land, rays, dress, t, bits)
+    aim(view, land.sun_azimuth[w], sky, map_, snow, per_metre, column_step, land, rays, dress, t, bits)
     if t.style[styles.DROPS] > 0:
         falling.fall(s.veil, t.style, rays.keys[view])
     colour_rows(

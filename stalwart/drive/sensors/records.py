@@ -119,7 +119,7 @@ class Slots(NamedTuple):
     sweeps: Array
     """(boxes, SWEEP_FIELDS) float64, shadows."""
     dark: Array
-    """(W,) uint8, the pixels of one row that lie in shadow."""
+    """(W,) uint8, how deep in shadow the pixels of one row lie."""
     veil: Array
 
 

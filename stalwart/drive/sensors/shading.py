@@ -132,7 +132,7 @@ def light_ground(light: Array, v: Whole, style: Array, away: Real, slope: Real, 
     flat = ONE + slope / np.float32(np.sqrt(ONE + slope * slope))
     shine = style[GLOSS] * flat * flat * flat * kept
     keep = kept * (ONE - np.float32(0.55) * style[GLOSS])
-    open_sky = np.float32(0.78) if style[SUN] > 0 else np.float32(0.55)
+    open_sky = np.float32(0.78) if style[SUN] > 0 else np.float32(0.45)
     for c in range(3):
         light[v, 0, c] = fixed((style[SKY + c] + style[SUN + c] * style[SINE]) * keep)
         light[v, 1, c] = fixed(style[SKY + c] * open_sky * keep)
@@ -143,19 +143,27 @@ def light_ground(light: Array, v: Whole, style: Array, away: Real, slope: Real, 
 
 
 @part
-def spread(gain: Array, bias: Array, light: Array, v: Whole, dark: Array, shady: bool) -> None:
-    """A row's light into each of its pixels, (1, 4 W) each; `shady` where some lie in the shadow that `dark` says."""
+def shaded(bright: Whole, lost: Whole, dark: Whole) -> Whole:
+    """A gain in a shadow so dark, of 255, in which it loses `lost` where it is darkest."""
+    deep = np.uint16(np.uint16(dark) << np.uint16(8))
+    return np.uint16(bright - np.uint16(np.uint32(lost * np.uint32(deep)) >> np.uint32(16)))
+
+
+@part
+def spread(gain: Array, bias: Array, light: Array, v: Whole, dark: Array, first: Whole, last: Whole) -> None:
+    """A row's light into each of its pixels, (1, 4 W) each; some between two columns lie in the shadow that `dark`
+    says."""
     width = np.uint64(dark.shape[0])
     for c in range(np.uint64(4)):
-        bright, less, mist, at = light[v, 0, c], light[v, 1, c], light[v, 2, c], c * width
+        bright, mist, at = light[v, 0, c], light[v, 2, c], c * width
+        lost = np.uint32(bright - light[v, 1, c])
         for u in range(width):
             bias[0, at + u] = mist
-        if shady:
-            for u in range(width):
-                gain[0, at + u] = less if dark[u] > 0 else bright
-        else:
-            for u in range(width):
-                gain[0, at + u] = bright
+        for u in range(width):
+            gain[0, at + u] = bright
+        if first < last:
+            for u in range(np.uint64(first), np.uint64(last)):
+                gain[0, at + u] = shaded(bright, lost, dark[u])
 
 
 @leaf
@@ -190,6 +198,23 @@ def blend_evenly(rgb: Array, view: Whole, v: Whole, texel: Array, light: Array) 
         for u in range(np.uint64(texel.shape[0])):
             value = np.uint16(np.uint16(np.uint32(texel[u] >> down) & np.uint32(255)) << np.uint16(6))
             product = np.uint16((np.uint32(value) * gain) >> np.uint32(16))
+            level = np.uint16(product + bias) >> np.uint16(4)
+            rgb[view, c, v, u] = np.uint8(min(level, np.uint16(255)))
+
+
+@part
+def blend_shaded(
+    rgb: Array, view: Whole, v: Whole, texel: Array, light: Array, dark: Array, first: Whole, last: Whole
+) -> None:
+    """`blend_evenly` between two columns, some of which lie in the shadow that `dark` says."""
+    for c in range(np.uint64(3)):
+        down = np.uint32(np.uint32(c << np.uint64(3)) & np.uint32(31))
+        bright, bias = light[v, 0, c], np.uint16(light[v, 2, c] + np.uint16(LEVEL // 2))
+        lost = np.uint32(bright - light[v, 1, c])
+        for u in range(np.uint64(first), np.uint64(last)):
+            gain = shaded(bright, lost, dark[u])
+            value = np.uint16(np.uint16(np.uint32(texel[u] >> down) & np.uint32(255)) << np.uint16(6))
+            product = np.uint16((np.uint32(value) * np.uint32(gain)) >> np.uint32(16))
             level = np.uint16(product + bias) >> np.uint16(4)
             rgb[view, c, v, u] = np.uint8(min(level, np.uint16(255)))
 

@@ -69,7 +69,7 @@ SKINS = (
     _all("office", "curtain_wall", "flat_roof", (6.0, 7.0)),
     _all("pole", "metal", "metal"),
     _all("trunk", "bark", "bark"),
-    _all("tree", "leaves", "leaves", (4.0, 4.0)),
+    _all("tree", "leaves", "foliage", (4.0, 0.0)),
     _all("barrier", "rail", "metal", (4.0, 0.0)),
     *(_facing(name, name, "signal_back") for name in SIGNALS),
     *(_facing(sign, sign, "metal") for sign in ("stop_sign", "yield_sign", "limit_sign")),
@@ -115,7 +115,8 @@ class Look:
                     )
         plain = np.array([[index[face] for face in s.faces] for s in self.skins], np.int32)
         snowy = plain.copy()
-        snowy[[k for k, s in enumerate(self.skins) if s.top in ("flat_roof", "leaves")], 4] = index["snow"]
+        snowy[[k for k, s in enumerate(self.skins) if s.top in ("flat_roof", "foliage")], 4] = index["snow"]
+        snowy[snowy == index["leaves"]] = index["snowy_leaves"]
         return np.ascontiguousarray(np.stack([plain, snowy], 1))
 
     @cached_property

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stalwart.drive.scene import Class
 from stalwart.drive.sensors.bodies import Drawing
-from stalwart.drive.sensors.canvas import Canvas, noise
+from stalwart.drive.sensors.canvas import FINE, Canvas, Doubles, noise
 from stalwart.drive.sensors.styles import Colour, Style
 
 # ---------------------------------------------------------------- ground
@@ -86,8 +86,24 @@ def flat_roof(size: int) -> NDArray[np.float32]:
     return grained((0.42, 0.40, 0.38), 22, 0.12, 0.10, size)
 
 
-def leaves(size: int) -> NDArray[np.float32]:
-    return grained((0.20, 0.36, 0.13), 23, 0.55, 0.55, size)
+def leaves(size: int, snow: float = 0.0) -> NDArray[np.float32]:
+    """A crown's side: tufts lit from above, darker towards its underside and its edges; `snow` lies on the tufts."""
+    tufts = noise(size, 23, {size // 8: 1.0, size // 16: 0.7}) + noise(size, 25, {2: 0.35, 1: 0.15})
+    lit = np.clip(2.4 * (np.roll(tufts, size // 32, 0) - np.roll(tufts, -(size // 32), 0)), -0.55, 0.6)
+    across, down = np.meshgrid(*[(np.arange(size) + 0.5) / size] * 2)
+    shape = (1.18 - 0.62 * down**1.5) * (1 - 0.30 * abs(2 * across - 1) ** 3)
+    gaps = np.where(tufts < -0.42, 0.45, 1.0)
+    c = Canvas(size, (0.29, 0.44, 0.17)).times((1 + lit) * gaps * shape)
+    if snow:
+        white = np.clip(2.2 * lit + 0.5 * (0.6 - down), 0.0, 1.0) * snow
+        fine = np.kron(white, np.ones((FINE, FINE)))
+        c.pixels[:3] += (np.array([0.90, 0.92, 0.95])[:, None, None] - c.pixels[:3]) * fine
+    return c.done()
+
+
+def foliage(size: int) -> NDArray[np.float32]:
+    """A crown from above."""
+    return grained((0.33, 0.49, 0.20), 26, 0.35, 0.35, size)
 
 
 def bark(size: int) -> NDArray[np.float32]:
@@ -179,8 +195,8 @@ BESIDE: dict[str, Drawing] = {
     "brick": partial(storey, (0.58, 0.34, 0.27), (0.17, 0.21, 0.26), 1),
     "render": partial(storey, (0.80, 0.76, 0.66), (0.20, 0.25, 0.30), 2),
     "stone": partial(storey, (0.62, 0.61, 0.60), (0.16, 0.20, 0.25), 3),
-    "curtain_wall": curtain_wall, "flat_roof": flat_roof, "leaves": leaves, "bark": bark, "metal": metal,
-    "plain": plain,
+    "curtain_wall": curtain_wall, "flat_roof": flat_roof, "leaves": leaves, "snowy_leaves": partial(leaves, snow=0.9),
+    "foliage": foliage, "bark": bark, "metal": metal, "plain": plain,
     "signal_off": partial(signal, ""), "signal_red": partial(signal, "r"), "signal_red_amber": partial(signal, "ra"),
     "signal_amber": partial(signal, "a"), "signal_green": partial(signal, "g"), "signal_back": signal_back,
     "stop_sign": stop_sign, "yield_sign": yield_sign, "limit_sign": limit_sign, "chevrons": chevrons, "rail": rail,
@@ -193,25 +209,36 @@ BESIDE: dict[str, Drawing] = {
 # ---------------------------------------------------------------- sky
 
 
+def height_in_sky(slope: Doubles) -> Doubles:
+    """How far up a sky's texture slopes of 0 to 1 lie, in [0, 1]: so that its colour changes evenly from row to row."""
+    return 1.3 * slope / (slope + 0.3)
+
+
 def sky(style: Style, layers: int, size: int) -> NDArray[np.float32]:
-    """(layers, 4, size, size) the sky all the way around from the sun's azimuth on; rows rise by equal slopes to 1."""
-    rise = ((size - np.arange(size) - 0.5) / size)[:, None]
+    """(layers, 4, size, size) the sky all the way around from the sun's azimuth on; rows rise as `height_in_sky`."""
+    height = ((size - np.arange(size) - 0.5) / size)[:, None]
+    rise = 0.3 * height / (1.3 - height)
     turn = ((np.arange(layers * size) + 0.5) / (layers * size) * 2 * math.pi)[None]
-    up = rise / (rise + 0.3)
     towards = np.maximum(0.0, np.cos(turn)) ** 3 / (1 + 14 * rise**2 + 3 * rise)
-    clouds = sum(
-        strength
-        * np.kron(noise(size * 2, 31 + cell, {cell: 1.0})[:size], np.ones((1, layers // 2)))[:, : layers * size]
-        for cell, strength in ((size // 4, 0.8), (size // 8, 0.5), (size // 16, 0.3))
-    )
-    cover = (np.clip(clouds * 2.2 + 0.05, 0, 1) * np.clip(rise * 8, 0, 1)) ** 1.2
+    cells = ((size // 4, 0.8), (size // 8, 0.5), (size // 16, 0.3))
+    clouds = np.sum([strength * noise(size * 2, 31 + cell, {cell: 1.0})[:size] for cell, strength in cells], 0)
+    cover = np.clip(_drawn_out(clouds, layers // 2) * 1.8 + 0.12, 0, 1) * np.clip(rise * 8, 0, 1)
+    cover = cover * cover * (3 - 2 * cover)
     hills = 0.030 + 0.022 * np.sin(3 * turn + 1) + 0.012 * np.sin(7 * turn) + 0.008 * np.sin(17 * turn + 2)
     out = np.zeros((4, size, layers * size))
     for c in range(3):
-        clear = style.horizon[c] + (style.zenith[c] - style.horizon[c]) * up + style.glow[c] * towards
+        clear = style.horizon[c] + (style.zenith[c] - style.horizon[c]) * height / 1.3 + style.glow[c] * towards
         painted = clear + (style.cloud[c] - clear) * cover * 0.75
         far = style.horizon[c] * 0.72 + 0.28 * (0.20, 0.27, 0.22)[c] * (style.sky[c] + 0.4 * style.sun[c])
-        inside = np.clip((hills - rise) * size + 0.5, 0, 1) * (0.0 if style.extinction_per_m > 0.03 else 1.0)
-        out[c] = painted + (far - painted) * inside
+        inside = np.clip((height_in_sky(np.maximum(hills, 0.0)) - height) * size + 0.5, 0, 1)
+        out[c] = painted + (far - painted) * inside * (style.extinction_per_m <= 0.03)
     out = (np.clip(out, 0, 1) * 255).round() / 255
     return out.reshape(4, size, layers, size).transpose(2, 0, 1, 3).astype(np.float32)
+
+
+def _drawn_out(field: Doubles, times: int) -> Doubles:
+    """(H, W) to (H, times W), drawn out evenly; the right edge goes over into the left one."""
+    at = (np.arange(field.shape[1] * times) + 0.5) / times - 0.5
+    left = np.floor(at).astype(np.int64)
+    a, b = (field[:, (left + k) % field.shape[1]] for k in (0, 1))
+    return np.asarray(a + (b - a) * (at - left))
