@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stalwart.core.errors import TrainingError
+from stalwart.mdp.kernels import adam
 
 
 class Flat:
@@ -26,6 +29,10 @@ class Flat:
         self.gradient = torch.zeros(total, device=device)
         self.mean, self.square = torch.zeros(total, device=device), torch.zeros(total, device=device)
         self.lr, self.eps, self.count = lr, eps, 0
+        self.arrays: list[NDArray[np.float32]] = []
+        """The same on a CPU, as the kernel takes them."""
+        if device.type == "cpu":
+            self.arrays = [part.numpy() for part in (self.weights, self.gradient, self.mean, self.square)]
         at = 0
         for part in self.parts:
             size = part.numel()
@@ -55,13 +62,17 @@ class Flat:
     def descend(self, clip: float = math.inf) -> None:
         """The same down the slopes that stand in `gradient`."""
         gradient = self.gradient
+        self.count += 1
+        step, whole = self.lr / (1 - 0.9**self.count), 1 / (1 - 0.999**self.count)
+        if self.arrays:
+            adam(*self.arrays, np.array([clip, step, whole, self.eps], np.float32))
+            return
         if clip < math.inf:
             gradient.mul_((clip / (gradient.norm() + 1e-6)).clamp_(max=1.0))
-        self.count += 1
         self.mean.lerp_(gradient, 0.1)
         self.square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        scale = (self.square / (1 - 0.999**self.count)).sqrt_().add_(self.eps)
-        self.weights.addcdiv_(self.mean, scale, value=-self.lr / (1 - 0.9**self.count))
+        scale = (self.square * whole).sqrt_().add_(self.eps)
+        self.weights.addcdiv_(self.mean, scale, value=-step)
 
     def follow(self, other: Flat, share: float) -> None:
         """Move `share` of the way to another's weights: a target network."""

@@ -79,7 +79,7 @@ class Pair:
         """(M, inputs) → (M,) of any number."""
         found: list[Tensor] = []
         for part in torch.split(prepared, self._rows):
-            found += self._shared_out(part, lambda hand, rows: hand.forward(rows)[1][:, 0].clone())
+            found += self._shared_out(part, lambda hand, rows: hand.values(rows)[:, 0].clone())
         return torch.cat(found)
 
     def slopes(self, prepared: Tensor, index: Tensor, loss_of: LossOf) -> Tensor:
@@ -128,6 +128,10 @@ class _Hand:
 
     def forward(self, prepared: Tensor) -> list[Tensor]:
         return [out for net in self.nets for out in net.forward(prepared)]
+
+    def values(self, prepared: Tensor) -> Tensor:
+        """(B, 1)."""
+        return self.nets[-1].forward(prepared)[-1]
 
     def slopes(self, prepared: Tensor, index: Tensor, loss_of: LossOf) -> Tensor:
         seen = torch.index_select(prepared, 0, index, out=self.drawn[: len(index)])

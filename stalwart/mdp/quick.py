@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stalwart.mdp.kernels import relu_of, tanh_of
 from stalwart.mdp.policies import Normaliser, Policy
 
-MOST = 32
+MOST = 128
 """Worlds up to which it is the faster way."""
 
 Heads = Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -33,7 +34,7 @@ def heads_of(policy: Policy, worlds: int) -> Heads:
 
         return through
     layers = [_weights(layer) for layer in policy.body if isinstance(layer, nn.Linear)]
-    tanh = any(isinstance(layer, nn.Tanh) for layer in policy.body)
+    bend = tanh_of if any(isinstance(layer, nn.Tanh) for layer in policy.body) else relu_of
     last = _weights(policy.head)
     value = None if policy.state_value is None else _weights(policy.state_value)
     norm, states, width = policy.norm, policy.states, policy.inputs
@@ -44,8 +45,8 @@ def heads_of(policy: Policy, worlds: int) -> Heads:
         if norm is not None:
             x = _normalised(x, norm)
         for weight, bias in layers:
-            x = x @ weight + bias
-            x = np.tanh(x) if tanh else np.maximum(x, 0.0)
+            x = x @ weight
+            bend(x, bias)
         out: NDArray[np.float32] = x @ last[0] + last[1]
         if value is not None:
             out = x @ value[0] + value[1] + out - out.mean(-1, keepdims=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stalwart.mdp.policies import Policy
 
-_NORMAL = 0.5 * math.log(2 * math.pi)
+NORMAL = 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def log_density(policy: Policy, out: Tensor, raw: Tensor) -> tuple[Tensor, Tenso
         return logs.gather(-1, raw[..., None])[..., 0], -(logs.exp() * logs).sum(-1).mean()
     assert policy.log_std is not None
     scaled = (raw - out) * (-policy.log_std).exp()
-    return (-0.5 * scaled**2 - policy.log_std - _NORMAL).sum(-1), (policy.log_std + _NORMAL + 0.5).sum()
+    return (-0.5 * scaled**2 - policy.log_std - NORMAL).sum(-1), (policy.log_std + NORMAL + 0.5).sum()
 
 
 def surrogate(
@@ -85,7 +85,7 @@ def surrogate(
         inverse = (-policy.log_std).exp()
         scaled = (raw - out) * inverse
         square = scaled * scaled
-        log = square.sum(-1).mul_(-0.5).sub_((policy.log_std + _NORMAL).sum())
+        log = square.sum(-1).mul_(-0.5).sub_((policy.log_std + NORMAL).sum())
     ratio = log.sub_(before).exp_()
     free = ratio * gain
     held = ratio.clamp_(1 - how.clip, 1 + how.clip).mul_(gain)
@@ -98,6 +98,6 @@ def surrogate(
         return Found(loss, d_out.scatter_add_(1, raw[:, None], d_log), d_value, None)
     assert policy.log_std is not None
     part = how.entropy * len(out) / total
-    loss = loss - part * (policy.log_std + _NORMAL + 0.5).sum()
+    loss = loss - part * (policy.log_std + NORMAL + 0.5).sum()
     d_log_std = (d_log * (square - 1)).sum(0) - part
     return Found(loss, d_log * scaled * inverse, d_value, d_log_std)

@@ -19,6 +19,7 @@ from stalwart.core.statistics import student
 from stalwart.drive.env import DriveVectorEnv
 from stalwart.mdp.evaluation import evaluate
 from stalwart.mdp.flat import Flat
+from stalwart.mdp.kernels import relu_of, tanh_of
 from stalwart.mdp.open import open_worlds
 from stalwart.mdp.policies import Normaliser, Policy
 from stalwart.mdp.quick import heads_of
@@ -143,6 +144,22 @@ def test_adam_is_algorithm_1() -> None:
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         theta -= 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         np.testing.assert_allclose(flat.weights.numpy(), theta, atol=2e-5)
+
+
+def test_layers_bend_as_numpy_does() -> None:
+    """tanh within 4e-7 of its size, in float64; what is no number stays none."""
+    x, bias = np.concatenate([np.linspace(-12, 12, 30_001), np.logspace(-20, 0, 99)])[:, None], np.array([0.25, 0.0])
+    wide = np.repeat(x, 2, 1).astype(np.float32)
+    wanted = np.tanh(wide.astype(np.float64) + bias)
+    found = wide.copy()
+    tanh_of(found, bias.astype(np.float32))
+    np.testing.assert_allclose(found, wanted, rtol=4e-7, atol=1e-7)
+    np.testing.assert_allclose(found[:, 1], wanted[:, 1], rtol=4e-7)
+    relu_of(wide, bias.astype(np.float32))
+    np.testing.assert_allclose(wide, np.maximum(np.repeat(x, 2, 1) + bias, 0), rtol=1e-6, atol=1e-6)
+    ends = np.array([[np.nan, np.inf, -np.inf]], np.float32)
+    tanh_of(ends, np.zeros(3, np.float32))
+    np.testing.assert_allclose(ends, [[np.nan, 1.0, -1.0]], rtol=4e-7)
 
 
 def test_the_normaliser_knows_the_moments_of_all_it_saw() -> None:

@@ -17,6 +17,7 @@ from stalwart.mdp.policies import Policy
 from stalwart.mdp.replay import Drawn
 from stalwart.mdp.spaces import Spaces
 from stalwart.mdp.surrogate import Found, Weighing, clipped, log_density, surrogate
+from stalwart.mdp.surrogate_rows import surrogate_of_rows
 
 CPU = torch.device("cpu")
 
@@ -60,11 +61,15 @@ def test_ppos_slopes_are_those_of_autograd(
     slopes = flat.gradient.clone()
     assert slopes.abs().max() > 0.01
 
-    def loss_of(out: Tensor, value: Tensor, rows: Tensor) -> Found:
+    def at_once(out: Tensor, value: Tensor, rows: Tensor) -> Found:
         return surrogate(policy, out, value, raw[rows], old[rows], gain[rows], target[rows], how, len(index))
 
+    def by_rows(out: Tensor, value: Tensor, rows: Tensor) -> Found:
+        raised = 3.0 * gain + 2.0
+        return surrogate_of_rows(policy, out, value, raw, old, raised, target, rows, (2.0, 3.0), how, len(index))
+
     pair = Pair(policy, critic, shared, 1001, flat, threads)
-    for _ in range(2):  # a second time, as the other threads' slopes must begin at 0
+    for loss_of in (at_once, by_rows):  # a second time, as the other threads' slopes must begin at 0
         flat.gradient.zero_()
         with torch.no_grad(), single(threads):
             found = pair.slopes(seen, index, loss_of)
