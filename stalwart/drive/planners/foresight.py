@@ -23,12 +23,12 @@ from stalwart.drive.traffic.around import (
     SIN,
     WHEELBASE_M,
     Floats,
-    body_ahead,
     hang,
     leader,
     note,
 )
 from stalwart.drive.traffic.step import clock
+from stalwart.drive.traffic.strip import body_ahead
 from stalwart.drive.traffic.yielding import way_to_stop
 from stalwart.drive.world.contact import overlap
 from stalwart.drive.world.state import (

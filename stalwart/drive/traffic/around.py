@@ -1,4 +1,4 @@
-"""Who is around an agent: on its lanes, and bodily before it.
+"""Who is around an agent on its lanes, and what is worked out of all agents before the first decides.
 
 Each world's agents hang on their lanes as linked lists, from the hindmost on: `head[lane]` is the last of the lane's
 agents, `link[agent]` the next one ahead; −1 ends the list. `head` is numbered from the map's first lane, `base`. So a
@@ -21,15 +21,10 @@ from stalwart.drive.world.state import (
     KIND,
     LANE,
     LENGTH_M,
-    NEXT_LANE,
     S_M,
     SPEED_MPS,
     STEER_RAD,
-    TARGET_D_M,
-    WAITED_S,
     WIDTH_M,
-    X_M,
-    Y_M,
     YAW_RAD,
     Ints,
 )
@@ -38,21 +33,23 @@ FAR = single(1e6)
 NOWHERE: Whole = np.int32(-1)
 """No lane. A plain -1 would be a type of its own, for which a kernel is compiled once more."""
 FIRST_LANE: Whole = np.int32(0)
-_ZERO, _HALF, _ONE, _TWO = single(0.0), single(0.5), single(1.0), single(2.0)
-_LONGEST_M, _ONCOMING, _END_SHARE = single(7.0), single(-0.3), single(0.3)
-_SQUEEZE_S, _LEAST_MARGIN_M, _KEEPS_M, _TIGHT_M = single(25.0), single(0.1), single(0.7), single(0.2)
-_MARGIN_M, _NARROWING, _NEAR_M, _LEAST_MPS = single(0.3), single(0.02), single(4.0), single(1.0)
-COS, SIN, BEND, GIRTH_M, WHEELBASE_M, LANE_COS, LANE_SIN, LANE_BEND, LANE_MPS, OFF_RAD = range(10)
-NOTES = 10
-"""Rows of what is worked out of all agents before the first decides, (10, N) float32: cosine and sine of the heading;
+_ONE_LESS: Whole = np.uint64(1)
+_NEXT: Whole = np.int32(1)
+_ZERO, _HALF, _TWO = single(0.0), single(0.5), single(2.0)
+LONGEST_M = single(7.0)
+"""More than half of any body's length."""
+(
+    COS, SIN, BEND, GIRTH_M, WHEELBASE_M, LANE_COS, LANE_SIN, LANE_BEND, LANE_MPS, OFF_RAD, ARC, REACH_M, NEAR_M,
+    NEAR_MPS,
+) = range(14)  # fmt: skip
+NOTES = 14
+"""Rows of what is worked out of all agents before the first decides, (14, N) float32: cosine and sine of the heading;
 tangent of the steering angle; how far from its middle a body, or a walker within two seconds, may be in another's way,
 -`FAR` where nobody is; the wheelbase. Then of the lane where the agent will be shortly: cosine and sine of its heading,
-its curvature, the speed to keep there; and the angle from it to the agent's course."""
+its curvature, the speed to keep there; and the angle from it to the agent's course. Last of the strip before it:
+curvature, length, the gap to the nearest body in it and that one's speed along; see `strip`."""
 _SPARE_M = single(0.5)
 """More than any margin beside a body."""
-_1, _31 = np.uint32(1), np.uint32(31)
-_MANTISSA, _BIAS = np.int32(23), np.int32(127)
-"""Of a float32: its mantissa's bits, and what is added to its exponent."""
 _WALKER = int(Class.PEDESTRIAN)
 Links = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -78,15 +75,19 @@ def note(f: Floats, n: Ints, notes: Floats) -> None:
 def hang(f: Floats, n: Ints, base: int, head: Links, link: Links, order: Links, aside: float) -> None:
     """Hang all agents on their lanes whose near side is less than `aside` [m] from the lane's middle.
 
-    Each counts who is ahead of it, of all agents and eight at a time; that is its place in `order` (N,), scratch.
+    Each counts who is ahead of it, of all agents and eight at a time; that is its place in `order` (N,), scratch. Of
+    those at the same place the last is foremost.
     """
     head[:] = -1
     order[:] = -1
-    for a in range(np.uint64(f.shape[1])):
-        s, me, rank = f[S_M, a], np.int32(a), np.int32(0)
-        for j in range(np.uint64(f.shape[1])):
-            ahead = (f[S_M, j] > s) | ((f[S_M, j] == s) & (np.int32(j) > me))
-            rank = np.int32(rank + np.int32(ahead))
+    agents = np.uint64(f.shape[1])
+    for k in range(agents):
+        a, rank = agents - _ONE_LESS - k, np.int32(0)
+        s = f[S_M, a]
+        for j in range(agents):
+            rank = np.int32(rank + np.int32(f[S_M, j] > s))
+        while order[rank] >= 0:
+            rank = np.int32(rank + _NEXT)
         order[rank] = a
     for k in range(order.shape[0]):
         a = order[k]
@@ -111,7 +112,7 @@ def leader(
     for step in range(3):
         nearest, found = FAR, -1
         j = head[here - base]
-        while j >= 0 and offset + f[S_M, j] - _LONGEST_M < nearest:
+        while j >= 0 and offset + f[S_M, j] - LONGEST_M < nearest:
             if j != a and (step > 0 or f[S_M, j] > s or (f[S_M, j] == s and j > a)):
                 gap = offset + f[S_M, j] - _HALF * f[LENGTH_M, j]
                 if gap < nearest:
@@ -125,7 +126,7 @@ def leader(
                     break
                 j = head[beside - base] if beside != here else -1
                 parted = t.lane_f[here, PARTED + m]
-                while j >= 0 and f[S_M, j] - _LONGEST_M < parted:
+                while j >= 0 and f[S_M, j] - LONGEST_M < parted:
                     rear = f[S_M, j] - _HALF * f[LENGTH_M, j]
                     ahead = j != a and rear < parted and (step > 0 or f[S_M, j] > s)
                     if ahead and offset + rear < nearest:
@@ -170,93 +171,3 @@ def follower(
                     nearest, found = gap, j
             j = link[j]
     return nearest, found
-
-
-@part
-def _in_reach(
-    f: Floats, notes: Floats, first: Whole, last: Whole, x: float, y: float, c: float, s: float, curvature: float,
-    reach: float, wide: float,
-) -> Whole:  # fmt: skip
-    """Bits of the agents from first to last, at most 32, that `body_ahead` may have to mind; a few more than those.
-
-    Without a branch, so that eight go through one instruction.
-    """
-    bits, bow = np.uint32(0), _HALF * curvature
-    for j in range(np.uint64(first), np.uint64(last)):
-        dx, dy = f[X_M, j] - x, f[Y_M, j] - y
-        ahead = dx * c + dy * s
-        left = dy * c - dx * s - bow * ahead * ahead
-        close = (ahead > _ZERO) & (ahead < reach + f[LENGTH_M, j]) & (abs(left) < wide + notes[GIRTH_M, j])
-        bits = np.uint32(bits | np.uint32(np.uint32(close) << np.uint32(np.uint32(j - np.uint64(first)) & _31)))
-    return bits
-
-
-@part
-def _lowest(bits: Whole) -> Whole:
-    """The place of the lowest bit of a uint32 that is not 0: that bit as a float32 has it in its exponent."""
-    low = np.float32(np.uint32(bits & np.uint32(~np.uint32(bits - _1))))
-    return np.int32(low.view(np.int32) >> _MANTISSA) - _BIAS
-
-
-@part
-def body_ahead(f: Floats, n: Ints, egos: int, a: int, curvature: float, notes: Floats) -> tuple[float, float]:
-    """(gap, speed along) of the nearest body in the strip that the agent is about to sweep, whatever lane it is in.
-
-    The strip bends with `curvature` and is as long as braking at 4 m/s² takes. A walker counts too if it will be in
-    the strip by the time the agent is there; walkers themselves look out for vehicles only. Traffic that drives in a
-    lane of its own is no obstacle: conflicts between lanes are for `yielding` to settle. Drivers from outside may do
-    anything.
-
-    Args:
-        notes: of all agents, from `note`.
-    """
-    x, y, c, s = f[X_M, a], f[Y_M, a], notes[COS, a], notes[SIN, a]
-    v, half, wide = f[SPEED_MPS, a], _HALF * f[LENGTH_M, a], _HALF * f[WIDTH_M, a]
-    reach = half + _NEAR_M + v * (_HALF + v * _HALF * _HALF * _HALF)
-    # Who has stood for long squeezes past, as near as a hand's breadth.
-    ease = max(_ONE - f[WAITED_S, a] / _SQUEEZE_S, _ZERO)
-    far = (reach + _LONGEST_M) * (reach + _LONGEST_M)
-    nearest, speed = FAR, _ZERO
-    walks = n[KIND, a] == _WALKER
-    first, count = np.int64(0), np.int64(f.shape[1])
-    bits = np.uint32(0)
-    while True:
-        while bits == 0 and first < count:
-            bits = _in_reach(f, notes, first, min(first + 32, count), x, y, c, s, curvature, reach, wide)
-            first += 32
-        if bits == 0:
-            break
-        j = (first - 32) + _lowest(bits)
-        bits = np.uint32(bits & np.uint32(bits - _1))
-        dx, dy = f[X_M, j] - x, f[Y_M, j] - y
-        if dx * dx + dy * dy > far:
-            continue
-        ahead = dx * c + dy * s
-        if ahead <= _ZERO or ahead > reach + _HALF * f[LENGTH_M, j] or j == a:
-            continue
-        on_foot = n[KIND, j] == _WALKER
-        if walks and on_foot:
-            continue
-        left = dy * c - dx * s - _HALF * curvature * ahead * ahead
-        along = c * notes[COS, j] + s * notes[SIN, j]
-        across = c * notes[SIN, j] - s * notes[COS, j]
-        deep = _HALF * (f[LENGTH_M, j] * abs(along) + f[WIDTH_M, j] * abs(across))
-        # Of an oncoming body only the near end counts: one keeps to one's side, and so does it.
-        keeps = j >= egos and not on_foot and abs(f[D_M, j] - f[TARGET_D_M, j]) < _KEEPS_M
-        keeps = keeps and n[LANE, j] != n[LANE, a] and n[LANE, j] != n[NEXT_LANE, a]
-        if keeps and not walks and f[SPEED_MPS, j] > _HALF:
-            continue
-        length = f[LENGTH_M, j] if along > _ONCOMING else _END_SHARE * f[LENGTH_M, j]
-        broad = _HALF * (length * abs(across) + f[WIDTH_M, j] * abs(along))
-        margin = _MARGIN_M - _NARROWING * ahead
-        margin = -_TIGHT_M if keeps else min(margin, max(margin * ease, _LEAST_MARGIN_M))
-        clear = wide + broad + margin
-        inside = abs(left) < clear
-        if on_foot and not inside:
-            later = left + f[SPEED_MPS, j] * across * min(ahead / max(v, _LEAST_MPS), _TWO)
-            inside = abs(later) < clear or (later > _ZERO) != (left > _ZERO)
-        if inside:
-            gap = ahead - half - deep
-            if gap < nearest:
-                nearest, speed = gap, max(f[SPEED_MPS, j] * along, _ZERO)
-    return nearest, speed

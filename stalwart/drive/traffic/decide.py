@@ -34,13 +34,14 @@ from stalwart.drive.traffic.around import (
     LANE_COS,
     LANE_MPS,
     LANE_SIN,
+    NEAR_M,
+    NEAR_MPS,
     NOWHERE,
     OFF_RAD,
     SIN,
     WHEELBASE_M,
     Floats,
     Links,
-    body_ahead,
     follower,
     leader,
 )
@@ -135,7 +136,7 @@ def steer(t: Tables, f: Floats, n: Ints, egos: int, notes: Floats) -> None:
 
 @part
 def decide(
-    t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, egos: int, a: int, time_s: float, dt: float, base: int,
+    t: Tables, f: Floats, n: Ints, z: Words, traits: Floats, a: int, time_s: float, dt: float, base: int,
     head: Links, link: Links, notes: Floats,
 ) -> None:  # fmt: skip
     """Write the acceleration that agent `a` of a world wants."""
@@ -162,7 +163,7 @@ def decide(
     if not walks:
         gap, ahead, _ = leader(t, f, n, a, lane, s, n[NEXT_LANE, a], n[AFTER_LANE, a], reach * _TWO, base, head, link)
     wanted = idm(speed, desired, gap, ahead, headway, accel, brake, standing)
-    near, along = body_ahead(f, n, egos, a, notes[BEND, a] / notes[WHEELBASE_M, a], notes)
+    near, along = notes[NEAR_M, a], notes[NEAR_MPS, a]
     if near < gap:
         wanted = min(wanted, idm(speed, desired, near, along, headway * _HALF, accel, brake, standing * _HALF))
     looks_away = traits[a, DISTRACTED] > _ZERO and uniform(key, tick // _BURST, a * 64 + 40) < traits[a, DISTRACTED]

@@ -11,36 +11,29 @@ from stalwart.drive.chance import mixed, uniform
 from stalwart.drive.compiled import Whole, free_kernel, part, single
 from stalwart.drive.geometry.tables import LANES, LANES_END, LEFT, RIGHT, Places, Tables, project
 from stalwart.drive.threads import share
-from stalwart.drive.traffic.around import COS, FAR, FIRST_LANE, NOTES, SIN, WHEELBASE_M, Floats, Links, hang, note
+from stalwart.drive.traffic.around import FAR, FIRST_LANE, NOTES, Floats, Links, hang, note
 from stalwart.drive.traffic.decide import change_lanes, decide, jaywalk, steer
 from stalwart.drive.traffic.drivers import Crowd
+from stalwart.drive.traffic.motion import move_all
 from stalwart.drive.traffic.spawn import come_again, lay_route, settle
+from stalwart.drive.traffic.strip import look
 from stalwart.drive.traffic.touch import touch
 from stalwart.drive.traffic.track import NOW_D_M, NOW_S_M, track, track_ego
-from stalwart.drive.world.bicycle import asked_accel, asked_steer, move
-from stalwart.drive.world.bodies import FIRST_KIND, JERK, LIMITS, MOST_ACCEL, MOST_BRAKE, MOST_STEER, STEER_RATE
 from stalwart.drive.world.state import (
-    ACCEL_MPS2,
     ALIVE,
     HIT,
     KEY,
-    KIND,
     LANE,
     MAP,
     S_M,
-    SPEED_MPS,
-    STEER_RAD,
     TICK,
-    WANTED_ACCEL_MPS2,
-    WANTED_STEER_RAD,
     X_M,
     Y_M,
-    YAW_RAD,
     Ints,
     Words,
 )  # fmt: skip
 
-_ZERO, _PHASE_S = single(0.0), single(120.0)
+_PHASE_S = single(120.0)
 _EVERY, _EVERY_F = 10, single(10.0)
 """Ticks between two thoughts of changing lanes, or of crossing the road."""
 _ONE_TICK: Whole = np.uint64(1)
@@ -96,18 +89,17 @@ def tick(
     hang(f, n, base, head, link, order, FAR)
     note(f, n, notes)
     steer(t, f, n, egos, notes)
+    look(t, f, n, egos, base, head, link, notes, order)
     time_s = clock(z, dt)
     turn = int(z[TICK])
     for a in range(egos, agents):
         if n[ALIVE, a]:
-            decide(t, f, n, z, mine, egos, a, time_s, dt, base, head, link, notes)
+            decide(t, f, n, z, mine, a, time_s, dt, base, head, link, notes)
     for a in range(egos, agents - walkers):
         lane = n[LANE, a]
         if n[ALIVE, a] and (turn + a) % _EVERY == 0 and (t.lane_n[lane, LEFT] >= 0 or t.lane_n[lane, RIGHT] >= 0):
             change_lanes(t, f, n, z, mine, a, base, head, link)
-    for a in range(agents):
-        if n[ALIVE, a]:
-            _move(f, n, a, notes, grip, dt)
+    move_all(f, n, notes, grip, dt)
     for a in range(np.uint64(agents)):  # by itself, so that several fetches are under way at once
         notes[NOW_S_M, a], notes[NOW_D_M, a] = project(t, max(n[LANE, a], FIRST_LANE), f[S_M, a], f[X_M, a], f[Y_M, a])
     for a in range(agents):
@@ -134,29 +126,6 @@ def clock(z: Words, dt: float) -> float:
     phase: float = uniform(z[KEY], _NO_TICK, _PHASE) * _PHASE_S
     time: float = np.float32(z[TICK]) * dt + phase  # type: ignore[assignment]
     return time
-
-
-@part
-def _move(f: Floats, n: Ints, a: int, notes: Floats, grip: float, dt: float) -> None:
-    kind = n[KIND, a] - FIRST_KIND
-    accel = asked_accel(
-        f[ACCEL_MPS2, a],
-        f[WANTED_ACCEL_MPS2, a],
-        LIMITS[kind, MOST_ACCEL],
-        LIMITS[kind, MOST_BRAKE],
-        LIMITS[kind, JERK],
-        grip,
-        dt,
-    )
-    steer = asked_steer(f[STEER_RAD, a], f[WANTED_STEER_RAD, a], LIMITS[kind, MOST_STEER], LIMITS[kind, STEER_RATE], dt)
-    x, y, yaw, speed = move(
-        f[X_M, a], f[Y_M, a], f[YAW_RAD, a], notes[COS, a], notes[SIN, a], f[SPEED_MPS, a], accel, steer,
-        notes[WHEELBASE_M, a], grip, dt,
-    )  # fmt: skip
-    if speed == _ZERO and accel < _ZERO:
-        accel = _ZERO
-    f[X_M, a], f[Y_M, a], f[YAW_RAD, a], f[SPEED_MPS, a] = x, y, yaw, speed
-    f[ACCEL_MPS2, a], f[STEER_RAD, a] = accel, steer
 
 
 def start(

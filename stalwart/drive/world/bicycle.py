@@ -14,7 +14,7 @@ from stalwart.drive.world.angles import angle_of, tangent
 
 GRAVITY_MPS2 = single(9.81)
 _ZERO, _QUARTER, _HALF, _ONE = single(0.0), single(0.25), single(0.5), single(1.0)
-_SIXTH, _12TH, _20TH, _LEAST = single(1 / 6), single(1 / 12), single(1 / 20), single(0.05)
+_SIXTH, _12TH, _20TH, _LEAST, _TINY = single(1 / 6), single(1 / 12), single(1 / 20), single(0.05), single(1e-12)
 
 
 @part
@@ -34,6 +34,43 @@ def asked_steer(steer: float, wanted: float, most_steer: float, rate: float, dt:
 
 
 @part
+def driven(speed: float, accel: float, dt: float) -> tuple[float, float]:
+    """The way [m] that a body drives in a tick, and its speed after it."""
+    later = speed + accel * dt
+    # Without a branch, as is all that follows, so that eight go through one instruction.
+    stops = later < _ZERO
+    way = -_HALF * speed * speed / accel if stops else (speed + later) * _HALF * dt
+    return way, _ZERO if stops else later
+
+
+@part
+def curved(speed: float, accel: float, bend: float, wheelbase: float, grip: float) -> float:
+    """The path's curvature [1/m] for the tangent `bend` of the steering angle, within the friction circle."""
+    slip = _HALF * bend  # tangent of the angle between the heading and the course of the middle
+    curvature = bend / (math.sqrt(_ONE + slip * slip) * wheelbase)
+    square = speed * speed
+    aside = math.sqrt(max(grip * grip - accel * accel, _ZERO))
+    widest = math.copysign(aside / max(square, _TINY), curvature)
+    return widest if abs(curvature) * square > aside else curvature
+
+
+@part
+def displaced(way: float, curvature: float, bend: float) -> tuple[float, float]:
+    """(forward, left) [m], as a body sees it, that it comes to along an arc.
+
+    The chord of the arc: its length, and the heading turned by slip and half of the turn, whose sine and cosine are
+    taken to the fifth order: it is below 0.5 rad.
+    """
+    slip = _HALF * bend
+    half = _HALF * curvature * way
+    square = half * half
+    chord = way * (_ONE - square * _SIXTH) / math.sqrt(_ONE + slip * slip)
+    sin_half = half * (_ONE - square * _SIXTH * (_ONE - square * _20TH))
+    cos_half = _ONE - square * _HALF * (_ONE - square * _12TH)
+    return chord * (cos_half - slip * sin_half), chord * (slip * cos_half + sin_half)
+
+
+@part
 def move(
     x: float, y: float, yaw: float, cosine: float, sine: float, speed: float, accel: float, steer: float,
     wheelbase: float, grip: float, dt: float,
@@ -43,30 +80,11 @@ def move(
     Where speed² × curvature and acceleration leave the friction circle (radius `grip`), the path is the widest arc that
     the circle still allows: the body slides on, its wheels over. `cosine` and `sine` are the heading's.
     """
-    later = speed + accel * dt
-    if later < _ZERO:
-        way = -_HALF * speed * speed / accel
-        later = _ZERO
-    else:
-        way = (speed + later) * _HALF * dt
     bend = tangent(steer)
-    slip = _HALF * bend  # tangent of the angle between the heading and the course of the middle
-    cos_slip = _ONE / math.sqrt(_ONE + slip * slip)
-    curvature = bend * cos_slip / wheelbase
-    aside = math.sqrt(max(grip * grip - accel * accel, _ZERO))
-    if abs(curvature) * speed * speed > aside:
-        curvature = math.copysign(aside / (speed * speed), curvature)
-    turn = curvature * way
-    half = _HALF * turn
-    square = half * half
-    # The chord of the arc: its length, and the heading turned by slip and half of the turn, whose sine and cosine are
-    # taken to the fifth order: it is below 0.5 rad.
-    chord = way * (_ONE - square * _SIXTH)
-    sin_half = half * (_ONE - square * _SIXTH * (_ONE - square * _20TH))
-    cos_half = _ONE - square * _HALF * (_ONE - square * _12TH)
-    forward = chord * cos_slip * (cos_half - slip * sin_half)
-    left = chord * cos_slip * (slip * cos_half + sin_half)
-    return x + cosine * forward - sine * left, y + sine * forward + cosine * left, yaw + turn, later
+    way, later = driven(speed, accel, dt)
+    curvature = curved(speed, accel, bend, wheelbase, grip)
+    forward, left = displaced(way, curvature, bend)
+    return x + cosine * forward - sine * left, y + sine * forward + cosine * left, yaw + curvature * way, later
 
 
 @part
