@@ -22,7 +22,11 @@ Ints = NDArray[np.int32]
 MOST_LINKS = 6
 CAP = 5
 """The samples' column of speeds."""
-_SAMPLE_M, _SHORTEST_SPAWN_M, _LOW_M = 1.0, 12.0, 1.8
+_SHORTEST_SPAWN_M, _LOW_M = 12.0, 1.8
+_FINEST_M, _COARSEST_M, _OFF_M = 1.0, 4.0, 0.005
+"""Samples along a lane are 1 to 4 m apart, so that a straight step to halfway between two is at most 5 mm off."""
+MOST_TOGETHER = 8
+"""Boxes of a group, at most, which are passed over together where nobody is near them."""
 _APART_M, _FINE_M = 2.5, 0.25
 _ZERO, _LEAST, _HALF, _ONE, _SIX = single(0.0), single(0.3), single(0.5), single(1.0), single(6.0)
 _CURVE_MPS2 = 2.0
@@ -41,7 +45,7 @@ class Tables(NamedTuple):
     """(L, 10) step between samples, length, width [m], speed limit [m/s]; from `PARTED` on, for each lane that follows
     its first predecessor too, how far along there a body is out of the way [m]."""
     lane_n: Ints
-    """(L, 23) see the columns' names below."""
+    """(L, 24) see the columns' names below."""
     samples: Floats
     """(P, 6) x, y, cos and sin of the heading, curvature, speed to drive there at most [m, 1, 1/m, m/s]."""
     conflict_m: Floats
@@ -56,7 +60,7 @@ class Places(NamedTuple):
     """M maps: where agents come from, and what stands there."""
 
     map_n: Ints
-    """(M, 12) see the columns' names below."""
+    """(M, 14) see the columns' names below."""
     spawn_lane: Ints
     """Lanes to spawn on."""
     spawn_upto_m: Floats
@@ -64,16 +68,23 @@ class Places(NamedTuple):
     entry_lane: Ints
     box_m: Floats
     """(5, B) x, y, yaw, length, width of what stands; only what is low enough to hit."""
+    group_m: Floats
+    """(3, G) x, y, radius of a circle around boxes that stand near each other."""
+    group_n: Ints
+    """(G, 8) which they are, −1 beyond the last."""
 
 
 STEP_M, LANE_M, BROAD_M, LIMIT_MPS, PARTED = range(5)
 FIRST, LAST, USE, LEFT, RIGHT, JUNCTION, CONTROL, SIGNAL, ENDS, CONFLICTS, CONFLICTS_END, FOLLOWING = range(12)
 LEADING = FOLLOWING + MOST_LINKS
+STOPS = LEADING + MOST_LINKS
 """Columns of `lane_n`: first and last sample; `ENDS`: 1 where the lane stops while one beside it goes on, so that it
-must be left; its conflicts from `CONFLICTS` to before `CONFLICTS_END`; 6 successors; 6 predecessors."""
-LANES, LANES_END, DRIVES, DRIVES_END, WALKS, WALKS_END, ENTRIES, ENTRIES_END, BOXES, BOXES_END, SIGNALS, SIGNALS_END = (
-    range(12)
-)
+must be left; its conflicts from `CONFLICTS` to before `CONFLICTS_END`; 6 successors; 6 predecessors; `STOPS`: 1 where
+it or one of the two lanes driven after it, whichever they are, leads through a junction."""
+(
+    LANES, LANES_END, DRIVES, DRIVES_END, WALKS, WALKS_END, ENTRIES, ENTRIES_END, BOXES, BOXES_END, SIGNALS,
+    SIGNALS_END, GROUPS, GROUPS_END,
+) = range(14)  # fmt: skip
 """Columns of `map_n`: from where to before where a map's things stand."""
 
 
@@ -119,6 +130,11 @@ def tables_of(maps: Sequence[RoadMap]) -> tuple[Tables, Places]:
     goes_on = np.array([bool(successors) for successors in links])
     beside = ((left >= 0) & goes_on[left]) | ((right >= 0) & goes_on[right])
     ends = ~goes_on & beside & np.array([lane.use == Use.DRIVE for lane in lanes])
+    stops = np.array([lane.junction >= 0 for lane in lanes])
+    for _ in range(2):
+        stops = stops | [
+            any(stops[k] for k in (*out, a, b) if k >= 0) for out, a, b in zip(links, left, right, strict=True)
+        ]
     first, upto = _first(samples), _first(conflicts)
     flat = [c for of_lane in conflicts for c in of_lane]
     columns = (
@@ -130,7 +146,7 @@ def tables_of(maps: Sequence[RoadMap]) -> tuple[Tables, Places]:
             [(a.line.length_m / (len(s) - 1), a.line.length_m, a.width_m, a.limit_mps, *parted)
              for a, s, parted in zip(lanes, samples, _parted(samples, links, before), strict=True)], np.float32,
         ),
-        lane_n=np.column_stack([*(np.asarray(c, np.int32) for c in columns), _padded(links), _padded(before)]),
+        lane_n=np.column_stack([*(np.asarray(c, np.int32) for c in columns), _padded(links), _padded(before), stops]),
         samples=np.concatenate(samples).astype(np.float32),
         conflict_m=np.array([c[1] for c in flat], np.float32).reshape(-1, 4),
         conflict_n=np.array([(c[0], c[2]) for c in flat], np.int32).reshape(-1, 2),
@@ -141,7 +157,9 @@ def tables_of(maps: Sequence[RoadMap]) -> tuple[Tables, Places]:
 
 def _samples(lane: Lane) -> Floats:
     length = lane.line.length_m
-    poses = lane.line.poses(np.linspace(0, length, max(math.ceil(length / _SAMPLE_M), 1) + 1))
+    bend = np.abs(lane.line.poses(np.linspace(0, length, math.ceil(length) + 1))[:, 3]).max()
+    step = min(max(math.sqrt(8 * _OFF_M / max(bend, 1e-6)), _FINEST_M), _COARSEST_M)
+    poses = lane.line.poses(np.linspace(0, length, max(math.ceil(length / step), 1) + 1))
     cap = np.minimum(lane.limit_mps, np.sqrt(_CURVE_MPS2 / np.maximum(np.abs(poses[:, 3]), 1e-6)))
     return np.stack([poses[:, 0], poses[:, 1], np.cos(poses[:, 2]), np.sin(poses[:, 2]), poses[:, 3], cap], 1)
 
@@ -186,6 +204,7 @@ def _places(maps: Sequence[RoadMap], lanes: list[Lane], offsets: list[int]) -> P
     upto: list[float] = []
     entry_of: list[int] = []
     boxes: list[tuple[float, ...]] = []
+    groups: list[list[int]] = []
     signals = 0
     for roads, start, end in zip(maps, offsets, offsets[1:], strict=False):
         row = [start, end]
@@ -205,11 +224,36 @@ def _places(maps: Sequence[RoadMap], lanes: list[Lane], offsets: list[int]) -> P
             row.append(len(found))
         row += [signals, signals + len(roads.signals)]
         signals += len(roads.signals)
+        row.append(len(groups))
+        groups += _grouped(boxes, list(range(len(boxes) - len(low), len(boxes))))
+        row.append(len(groups))
         rows.append(row)
     return Places(
         np.array(rows, np.int32), np.array(lane_of, np.int32), np.array(upto, np.float32), np.array(entry_of, np.int32),
         np.ascontiguousarray(np.array(boxes, np.float32).reshape(-1, 5).T),
+        np.ascontiguousarray(np.array([_around(boxes, group) for group in groups], np.float32).reshape(-1, 3).T),
+        np.array([group + [-1] * (MOST_TOGETHER - len(group)) for group in groups], np.int32).reshape(
+            -1, MOST_TOGETHER
+        ),
     )  # fmt: skip
+
+
+def _grouped(boxes: list[tuple[float, ...]], which: list[int]) -> list[list[int]]:
+    """The numbers of boxes in groups of at most `MOST_TOGETHER`, by halving them across their longer extent."""
+    if len(which) <= MOST_TOGETHER:
+        return [which] if which else []
+    at = np.array([boxes[k][:2] for k in which])
+    order = np.argsort(at[:, int(np.argmax(np.ptp(at, axis=0)))], kind="stable")
+    half = len(which) // 2
+    return [g for part in (order[:half], order[half:]) for g in _grouped(boxes, [which[k] for k in part])]
+
+
+def _around(boxes: list[tuple[float, ...]], group: list[int]) -> tuple[float, float, float]:
+    """x, y and radius [m] of a circle around some of the boxes."""
+    x, y, _, length, width = np.array([boxes[k] for k in group]).T
+    middle_x, middle_y = (x.min() + x.max()) / 2, (y.min() + y.max()) / 2
+    far = np.hypot(x - middle_x, y - middle_y) + np.hypot(length, width) / 2
+    return float(middle_x), float(middle_y), float(far.max())
 
 
 def _first(groups: Sequence[Sequence[object]] | list[Floats]) -> Ints:

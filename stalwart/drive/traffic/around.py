@@ -1,8 +1,8 @@
 """Who is around an agent on its lanes, and what is worked out of all agents before the first decides.
 
 Each world's agents hang on their lanes as linked lists, from the hindmost on: `head[lane]` is the last of the lane's
-agents, `link[agent]` the next one ahead; −1 ends the list. `head` is numbered from the map's first lane, `base`. So a
-search ahead ends with the first one that is found, but for long bodies.
+agents, `link[agent]` the next one ahead; −1 ends the list, and −2 is the link of who hangs on none. `head` is numbered
+from the map's first lane, `base`. So a search ahead ends with the first one that is found, but for long bodies.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ FAR = single(1e6)
 NOWHERE: Whole = np.int32(-1)
 """No lane. A plain -1 would be a type of its own, for which a kernel is compiled once more."""
 FIRST_LANE: Whole = np.int32(0)
+_OFF: Whole = np.int32(-2)
+"""In place of a link: hangs on no lane."""
 _ONE_LESS: Whole = np.uint64(1)
 _NEXT: Whole = np.int32(1)
 _ZERO, _HALF, _TWO = single(0.0), single(0.5), single(2.0)
@@ -79,6 +81,7 @@ def hang(f: Floats, n: Ints, base: int, head: Links, link: Links, order: Links, 
     those at the same place the last is foremost.
     """
     head[:] = -1
+    link[:] = _OFF
     order[:] = -1
     agents = np.uint64(f.shape[1])
     for k in range(agents):
@@ -109,9 +112,10 @@ def leader(
     """
     offset = -s - _HALF * f[LENGTH_M, a]
     here = lane
+    known = lane == n[LANE, a] and s == f[S_M, a] and link[a] != _OFF  # whom it hangs behind
     for step in range(3):
         nearest, found = FAR, -1
-        j = head[here - base]
+        j = link[a] if known and step == 0 else head[here - base]
         while j >= 0 and offset + f[S_M, j] - LONGEST_M < nearest:
             if j != a and (step > 0 or f[S_M, j] > s or (f[S_M, j] == s and j > a)):
                 gap = offset + f[S_M, j] - _HALF * f[LENGTH_M, j]

@@ -248,8 +248,10 @@ def change_lanes(
     gap, ahead, who = leader(t, f, n, a, lane, s, n[NEXT_LANE, a], n[AFTER_LANE, a], reach, base, head, link)
     if who >= 0 and gap < _SWING_M:  # there is no room to turn out past it
         return
-    now = idm(speed, desired, gap, ahead, headway, accel, brake, standing)
     behind, old = follower(t, f, n, a, lane, s, base, head, link)
+    if gap >= FAR and old < 0 and not must:
+        return  # alone: nobody gains
+    now = idm(speed, desired, gap, ahead, headway, accel, brake, standing)
     old_now, old_then = _ZERO, _ZERO
     if old >= 0:
         old_now = _follow(t, f, n, traits, old, behind, speed)

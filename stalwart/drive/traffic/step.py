@@ -89,7 +89,7 @@ def tick(
     hang(f, n, base, head, link, order, FAR)
     note(f, n, notes)
     steer(t, f, n, egos, notes)
-    look(t, f, n, egos, base, head, link, notes, order)
+    look(f, n, egos, notes, order)
     time_s = clock(z, dt)
     turn = int(z[TICK])
     for a in range(egos, agents):

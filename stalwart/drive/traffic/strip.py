@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from stalwart.drive.compiled import Whole, part, single
-from stalwart.drive.geometry.tables import LANE_M, Tables
 from stalwart.drive.scene import Class
 from stalwart.drive.traffic.around import (
     ARC,
@@ -29,7 +28,6 @@ from stalwart.drive.world.state import (
     LANE,
     LENGTH_M,
     NEXT_LANE,
-    S_M,
     SPEED_MPS,
     TARGET_D_M,
     WAITED_S,
@@ -88,14 +86,11 @@ def _keeps(f: Floats, n: Ints, egos: int, j: int) -> bool:
 
 
 @part
-def look(
-    t: Tables, f: Floats, n: Ints, egos: int, base: int, head: Links, link: Links, notes: Floats, minded: Links
-) -> None:
+def look(f: Floats, n: Ints, egos: int, notes: Floats, minded: Links) -> None:
     """Write what `body_ahead` says of each agent of traffic into the rows `NEAR_M` and `NEAR_MPS` of `notes`.
 
-    Whoever drives on in a lane of its own is minded by walkers and by those who are in that lane behind it or go there:
-    they find it on their lanes, if it is no further along them than twice what they can reach. Anyone else is compared
-    with all, eight at a time.
+    Whoever drives on in a lane of its own is compared with walkers only: vehicles follow it in their lane, if at all
+    (`around.leader`). Anyone else is compared with all, eight at a time.
 
     Args:
         minded: (N,) scratch, the bits of whom each may have to mind.
@@ -130,18 +125,6 @@ def look(
             if not n[ALIVE, a]:
                 continue
             bits = np.int32(minded[a]).view(np.uint32)
-            if n[KIND, a] != _WALKER:
-                j, upto = link[a], f[S_M, a] + _TWO * (notes[REACH_M, a] + LONGEST_M)
-                for step in range(2):
-                    while j >= 0 and f[S_M, j] < upto:
-                        if begin <= j < last:
-                            bits = np.uint32(bits | _bit(j - begin))
-                        j = link[j]
-                    then = n[NEXT_LANE, a]
-                    if step == 1 or then < 0:
-                        break
-                    j = head[then - base]
-                    upto -= t.lane_f[n[LANE, a], LANE_M]
             while bits != 0:
                 j = begin + _lowest(bits)
                 bits = np.uint32(bits & np.uint32(bits - _1))

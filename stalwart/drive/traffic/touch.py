@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stalwart.drive.compiled import free_kernel, kernel, part, single
-from stalwart.drive.geometry.tables import BOXES, BOXES_END, BROAD_M, Places, Tables
+from stalwart.drive.geometry.tables import BOXES, BROAD_M, GROUPS, GROUPS_END, MOST_TOGETHER, Places, Tables
 from stalwart.drive.scene import Class
 from stalwart.drive.traffic.around import Floats
 from stalwart.drive.world.contact import at_fault, contact, overlap
@@ -50,13 +50,16 @@ def touch(t: Tables, p: Places, f: Floats, n: Ints, e: int, m: int) -> None:
             n[HIT, e] = j
             n[FAULT, e] = at_fault(how, f[D_M, e], t.lane_f[n[LANE, e], BROAD_M], width)
             return
-    first, last = p.map_n[m, BOXES], p.map_n[m, BOXES_END]
-    if _beside(p, first, last, x, y, _HALF * (length + width)):
-        for b in range(first, last):
-            if overlap(
+    for g in range(p.map_n[m, GROUPS], p.map_n[m, GROUPS_END]):
+        dx, dy, reach = p.group_m[0, g] - x, p.group_m[1, g] - y, p.group_m[2, g] + _HALF * (length + width)
+        if dx * dx + dy * dy > reach * reach:
+            continue
+        for k in range(MOST_TOGETHER):
+            b = p.group_n[g, k]
+            if b >= 0 and overlap(
                 x, y, yaw, length, width, p.box_m[0, b], p.box_m[1, b], p.box_m[2, b], p.box_m[3, b], p.box_m[4, b]
             ):
-                n[HIT, e] = f.shape[1] + b - first
+                n[HIT, e] = f.shape[1] + b - p.map_n[m, BOXES]
                 n[FAULT, e] = 1
                 return
 
@@ -69,17 +72,6 @@ def _met(f: Floats, n: Ints, e: int) -> bool:
         dx, dy, reach = f[X_M, j] - x, f[Y_M, j] - y, _HALF * (girth + f[LENGTH_M, j] + f[WIDTH_M, j])
         near = (dx * dx + dy * dy <= reach * reach) & (n[ALIVE, j] != 0) & (np.int32(j) != me)
         some = np.uint32(some | np.uint32(near))
-    return bool(some > 0)
-
-
-@part
-def _beside(p: Places, first: int, last: int, x: float, y: float, girth: float) -> bool:
-    """Whether any of the boxes from first to last may touch a body; without a branch, eight at a time."""
-    some = np.uint32(0)
-    for b in range(np.uint64(first), np.uint64(last)):
-        dx, dy = p.box_m[0, b] - x, p.box_m[1, b] - y
-        reach = girth + _HALF * (p.box_m[3, b] + p.box_m[4, b])
-        some = np.uint32(some | np.uint32(dx * dx + dy * dy < reach * reach))
     return bool(some > 0)
 
 

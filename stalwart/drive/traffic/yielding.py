@@ -16,6 +16,7 @@ from stalwart.drive.geometry.tables import (
     LIMIT_MPS,
     MOST_LINKS,
     SIGNAL,
+    STOPS,
     USE,
     Tables,
 )
@@ -70,6 +71,8 @@ def way_to_stop(
     link: Links,
 ) -> float:  # fmt: skip
     """Metres from the agent's front to where it has to stop within `reach`; `FAR`: nowhere."""
+    if not t.lane_n[n[LANE, a], STOPS]:
+        return FAR
     front = f[S_M, a] + _HALF * f[LENGTH_M, a]
     offset = _ZERO
     lane, then = n[LANE, a], n[NEXT_LANE, a]
