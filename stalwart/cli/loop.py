@@ -21,6 +21,13 @@ Attacks = Annotated[
 Suite = Annotated[
     list[str] | None, typer.Option("--suite", help="Scenarios with somebody ahead, as spelled, repeatable.")
 ]
+Guards = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--guard",
+        help="Of a camera stack: consistency, physics, input; of a learned driver: apart, physics. Repeatable.",
+    ),
+]
 Seconds = Annotated[float, typer.Option("--seconds", help="Of each drive at most.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the drives and of everything drawn.")]
 
@@ -49,13 +56,7 @@ def attack(
     attack: Attacks = None,
     suite: Suite = None,
     trust: Annotated[str, typer.Option("--trust", help="Whose gap is kept: camera, lidar or both.")] = "camera",
-    guard: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--guard",
-            help="Of a camera stack: consistency, physics, input; of a learned driver: apart, physics. Repeatable.",
-        ),
-    ] = None,
+    guard: Guards = None,
     false_alarms: Annotated[
         float, typer.Option("--false-alarms", help="Share of clean drives in which a guard may be in doubt.")
     ] = 0.05,
@@ -80,6 +81,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("driver.html"),
     attack: Attacks = None,
     suite: Suite = None,
+    guard: Guards = None,
     seconds: Seconds = 30.0,
     seed: Seed = 0,
     as_json: Json = False,
@@ -89,7 +91,9 @@ def report(
     from stalwart.run.drive_attack import SUITE
     from stalwart.run.drive_report import drive_report
 
-    events = drive_report(driver, out, attack or [_ATTACK], suite or SUITE, seconds=seconds, seed=seed)
+    events = drive_report(
+        driver, out, attack or [_ATTACK], suite or SUITE, guards=guard or (), seconds=seconds, seed=seed
+    )
     play(iter(events), as_json=as_json, quiet=quiet)
 
 

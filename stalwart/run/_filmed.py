@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from stalwart.drive.scene import Class
 from stalwart.drive.sensing import SensorDriver
@@ -30,7 +31,7 @@ class Watched:
     """Looks on while worlds are driven: call it after each step."""
 
     clips: dict[int, list[Picture]] = field(default_factory=dict)
-    """By world, (H, W, 3): the camera, and beside it the world from above."""
+    """By world, (H, W, 3): the camera, the second one where there is one, and the world from above."""
     spots: list[tuple[int, float, float, bool]] = field(default_factory=list)
     """For each world its map, x and y in m where it crashed or was last, and whether it crashed."""
     _at: dict[int, tuple[int, float, float, bool]] = field(default_factory=dict)
@@ -47,12 +48,17 @@ class Watched:
             return
         scene = driver.dressed.scene()
         for w in range(min(CLIPS, world.worlds)):
-            seen = (driver.sensed.camera[w] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-            wide = round(_HIGH_PX * seen.shape[1] / seen.shape[0])
-            camera = np.asarray(Image.fromarray(seen).resize((wide, _HIGH_PX), Image.Resampling.NEAREST))
+            eyes = [driver.sensed.camera[w]] + ([] if driver.sensed.lookout is None else [driver.sensed.lookout[w]])
             route = route_of(world, w)
             above = draw(scene, w, size_px=_HIGH_PX, across_m=_ACROSS_M, route_m=route)
-            self.clips.setdefault(w, []).append(np.concatenate([camera, above], 1))
+            self.clips.setdefault(w, []).append(np.concatenate([*map(_enlarged, eyes), above], 1))
+
+
+def _enlarged(picture: Tensor) -> Picture:
+    """(3, H, B) in [0, 1] to the clip's height."""
+    seen = (picture * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    wide = round(_HIGH_PX * seen.shape[1] / seen.shape[0])
+    return np.asarray(Image.fromarray(seen).resize((wide, _HIGH_PX), Image.Resampling.NEAREST))
 
 
 def moving(pictures: list[Picture]) -> str:

@@ -16,8 +16,9 @@ from stalwart.core.errors import InputError
 from stalwart.core.spelling import spell
 from stalwart.drive.planners.named import maker_of
 from stalwart.drive.scenarios.suites import SUITES, scenarios_of
-from stalwart.drive.stack.apart import Alone
+from stalwart.drive.stack.apart import Alone, Apart
 from stalwart.drive.stack.keeper import Keeper
+from stalwart.drive.stack.wary import Wary
 from stalwart.pages.html import Child, Html, page, table, tag
 from stalwart.pages.html import clean as tidy
 from stalwart.pages.numbers import percent
@@ -32,7 +33,7 @@ Rows = list[tuple[str, Mapping[str, Any]]]
 
 def drive_report(
     driver: str | Path | nn.Module, out: str | Path, attacks: Sequence[str | Tamper] = ("poster()",),
-    suite: str | Sequence[str] = SUITE, *, seconds: float = 30.0, seed: int = 0,
+    suite: str | Sequence[str] = SUITE, *, guards: Sequence[str] = (), seconds: float = 30.0, seed: int = 0,
 ) -> Iterator[Event]:  # fmt: skip
     """Drive a suite clean, with other sensors, under attacks and their controls, and with baselines; write one HTML
     page.
@@ -41,6 +42,7 @@ def drive_report(
         driver: a run folder, or a `sensing.SensorPolicy`. Its sensors are taken in turn.
         out: the page; it holds all its pictures and fetches nothing.
         attacks: of the room `tampers`.
+        guards: of a run; see `drive_attack.policy_of`.
         seconds: of each drive at most.
 
     Yields:
@@ -53,7 +55,7 @@ def drive_report(
     if place.is_dir():
         raise InputError(f"{place} must be the page to write, such as driver.html. Got a folder.")
     tampers: list[Tamper] = [catalog.make(spelled, "tampers") for spelled in attacks]
-    policy = driver if isinstance(driver, nn.Module) else policy_of(driver)
+    policy = driver if isinstance(driver, nn.Module) else policy_of(driver, guards=guards)
     name = type(driver).__name__ if isinstance(driver, nn.Module) else str(driver)
     spelled = SUITES.get(suite, (suite,)) if isinstance(suite, str) else tuple(suite)
     scenarios_of(spelled)
@@ -90,8 +92,8 @@ def _reported(name: str, drives: Drives, tampers: Sequence[Tamper], out: Path) -
     for tamper in tampers:
         beside = {}
         for control, one in tamper.controls().items():
-            beside[control] = drives.driven(drives.made(one))
-            rows.append((control, beside[control]))
+            beside[control] = drives.of(one)
+            rows.append((f"{control} of {spell(one)}" if len(tampers) > 1 else control, beside[control]))
             yield from told(control, beside[control])
         watched[spell(tamper)] = Watched()
         found = drives.driven(drives.made(tamper), watched[spell(tamper)])
@@ -115,8 +117,10 @@ def _reported(name: str, drives: Drives, tampers: Sequence[Tamper], out: Path) -
 
 
 def _others(policy: Any) -> dict[str, nn.Module]:
-    """The same policy with its other sensors."""
+    """The same policy with its other sensors; a learned driver without its guards."""
     if not isinstance(policy, Keeper):
+        while isinstance(policy, Apart | Wary):
+            policy = policy.policy
         if policy.rig.without is not None:
             return {}
         return {"camera alone": Alone(policy, "lidar").eval(), "LiDAR alone": Alone(policy, "camera").eval()}
@@ -129,10 +133,11 @@ def _body(
     watched: Mapping[str, Watched], per_step_ms: float,
 ) -> list[Child]:  # fmt: skip
     figures = scores[0][1]
+    guards = ", ".join(getattr(drives.policy, "guards", ())) or "none"
     about = (
-        f"Suite: {', '.join(drives.suite)}; maps of the test split, seed {drives.seed}, at most {drives.seconds:g} s a "
-        f"drive. A step of a tenth of a second takes {per_step_ms:.2f} ms of CPU, the world's and the loading of "
-        "kernels included."
+        f"Guards: {guards}. Suite: {', '.join(drives.suite)}; maps of the test split, seed {drives.seed}, at most "
+        f"{drives.seconds:g} s a drive. A step of a tenth of a second takes {per_step_ms:.2f} ms of CPU, the world's "
+        "and the loading of kernels included."
     )
     parts: list[Child] = [
         tag(
@@ -171,6 +176,7 @@ def _summary(figures: Mapping[str, Any], verdicts: Sequence[str]) -> str:
 
 def _table(caption: str, rows: Rows) -> Html:
     head = ["", "drives", "crashes", "per km (95 %)", "s to crash", "completed", "driving score (95 %)"]
+    guarded = any(one.get("doubted") for _, one in rows)
 
     def cells(one: Mapping[str, Any]) -> list[Child]:
         (low, high), (bad, good) = one["collisions_per_km_95"], one["carla_95"]
@@ -179,9 +185,14 @@ def _table(caption: str, rows: Rows) -> Html:
             one["drives"], one["collisions"], f"{one['collisions_per_km']:.2f} ({low:.2f} to {high:.2f})",
             "–" if late is None else f"{late:.1f}", percent(one["completion"]),
             f"{one['carla']:.3f} ({max(bad, 0):.3f} to {min(good, 1):.3f})",
+            *([", ".join(f"{guard} {percent(share)}" for guard, share in one["doubted"].items()) or "–"] * guarded),
         ]  # fmt: skip
 
-    return table(head, [[tag("code", tidy(name, 200)), *cells(one)] for name, one in rows], caption=caption)
+    return table(
+        head + ["guards in doubt"] * guarded,
+        [[tag("code", tidy(name, 200)), *cells(one)] for name, one in rows],
+        caption=caption,
+    )
 
 
 def _where(drives: Drives, watched: Mapping[str, Watched]) -> Html:
@@ -212,5 +223,5 @@ def _clips(watched: Mapping[str, Watched]) -> Html:
             words = f"world {w}, {name}" + (": a crash" if watched[name].spots[w][3] else "")
             picture = tag("img", src=moving(watched[name].clips[w]), alt=words)
             shown.append(tag("figure", picture, tag("figcaption", words), class_="plot"))
-    told = tag("p", "What the camera gives the driver, and the world from above; at the true speed.", class_="about")
+    told = tag("p", "What the cameras give the driver, and the world from above; at the true speed.", class_="about")
     return tag("div", told, tag("div", shown, class_="plots two"))
