@@ -65,7 +65,8 @@ class Flat:
         self.count += 1
         step, whole = self.lr / (1 - 0.9**self.count), 1 / (1 - 0.999**self.count)
         if self.arrays:
-            adam(*self.arrays, np.array([clip, step, whole, self.eps], np.float32))
+            weights, slopes, mean, square = self.arrays
+            adam(weights, slopes, mean, square, np.array([clip, step, whole, self.eps], np.float32))
             return
         if clip < math.inf:
             gradient.mul_((clip / (gradient.norm() + 1e-6)).clamp_(max=1.0))

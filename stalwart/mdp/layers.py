@@ -98,9 +98,9 @@ class Layers:
         for k in range(len(self.hidden) - 1, -1, -1):
             given = self._kept[k][:count]
             if self._swift:
-                slope, sums = self._backwards[k]
+                above, sums = self._backwards[k]
                 through = kernels.through_tanh if self.tanh else kernels.through_relu
-                through(slope[:count], self._forwards[k][0][:count], sums if weights else np.zeros_like(sums))
+                through(above[:count], self._forwards[k][0][:count], sums if weights else np.zeros_like(sums))
             elif self.tanh:
                 _ops.tanh_backward(back, given, grad_input=back)
             else:

@@ -27,18 +27,18 @@ def surrogate_of_rows(
         moments: mean and deviation by which A is normalised.
     """
     told = np.array([how.clip, how.value, how.entropy, moments[0], 1 / (moments[1] + 1e-8), 1 / total], np.float32)
-    columns = [part.numpy() for part in (out, value, raw, before, gain, target, rows)]
-    d_out, d_value, d_log_std = np.zeros_like(columns[0]), np.empty_like(columns[1]), None
+    o, v, r, b, g, t, which = (part.numpy() for part in (out, value, raw, before, gain, target, rows))
+    d_out, d_value, d_log_std = np.zeros_like(o), np.empty_like(v), None
     if not how.climbing:
-        loss = _values(columns[1], columns[5], columns[6], told, d_value)
+        loss = _values(v, t, which, told, d_value)
     elif policy.log_std is None:
-        loss = _logits(*columns, told, d_out, d_value)
+        loss = _logits(o, v, r, b, g, t, which, told, d_out, d_value)
     else:
         log_std = policy.log_std.detach().numpy()
         d_log_std = np.zeros_like(log_std)
-        loss = _gaussian(*columns, log_std, told, d_out, d_value, d_log_std)
-    slopes = (None if part is None else torch.from_numpy(part) for part in (d_out, d_value, d_log_std))
-    return Found(torch.tensor(loss, dtype=torch.float32), *slopes)
+        loss = _gaussian(o, v, r, b, g, t, which, log_std, told, d_out, d_value, d_log_std)
+    third = None if d_log_std is None else torch.from_numpy(d_log_std)
+    return Found(torch.tensor(loss, dtype=torch.float32), torch.from_numpy(d_out), torch.from_numpy(d_value), third)
 
 
 @part
