@@ -3,9 +3,9 @@
     python recipes/driver_student.py [OUT] [cpu | gpu]
 
 `cpu`: five stages, 1,025, 943, 415, 550 and 2,943 CPU s on one loaded thread of a 2-core x86-64 CPU, 2026-11-28 and
-29, together 1.6 hours, n = 1. In 240 drives of 60 s on test maps it scores above `brake`: docs/results.md, "The student above
-`brake`". The five were not run in one go: the second camera's part of the driver measured there began from other
-lessons than those of the fourth stage, which was run by itself on the first stage's driver.
+29, together 1.6 hours, n = 1. In 240 drives of 60 s on test maps the driver scores above `brake`: docs/results.md, "The
+student above `brake`". The five were not run in one go: the second camera's part of the driver measured there began
+from other lessons than those of the fourth stage, which was run by itself on another driver of the first.
 
 `gpu` takes ten times the steps, five times the worlds and twice the network, for one card; the worlds still step on the
 processor. It was not run: no card was at hand.
