@@ -86,7 +86,8 @@ def run(
 @app.command(
     "score",
     epilog="Examples:\n\nstalwart drive score --driver expert --suite critical\n\n"
-    'stalwart drive score --driver brake --suite "cut_in()" --out cut_in.json',
+    'stalwart drive score --driver brake --suite "cut_in()" --out cut_in.json\n\n'
+    "stalwart drive score --driver runs/driver --beside brake --beside expert --suite free",
 )
 def score(
     driver: Driver = _DRIVER,
@@ -101,6 +102,10 @@ def score(
     surface: Annotated[
         str | None, typer.Option("--surface", help="dry, wet, snow or ice in all scenarios, for the friction.")
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option("--beside", help="Another driver on the same drives, compared drive by drive. May be repeated."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="A JSON file for all figures, drives and failures.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -108,7 +113,8 @@ def score(
     """Score a driver in a suite of scenarios: CARLA's and nuPlan's scores, collisions, red lights, failures."""
     from stalwart.run.drive_score import drive_score
 
-    play(iter(drive_score(driver, suite, split, seed, out, style, surface)), as_json=as_json, quiet=quiet)
+    events = drive_score(driver, suite, split, seed, out, style, surface, beside or ())
+    play(iter(events), as_json=as_json, quiet=quiet)
 
 
 @app.command(

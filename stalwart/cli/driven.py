@@ -29,7 +29,7 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
     if len(values["scenarios"]) > 1:
         table.add_section()
         table.add_row(Text("all", style="bold"), *_cells(values["all"]))
-    return [table, *_failures(values["failures"])]
+    return [table, *_beside(values), *_failures(values["failures"])]
 
 
 def perceived(values: Mapping[str, Any]) -> Table:
@@ -51,6 +51,33 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
         f"{one['mean_nuplan']:.3f}", f"{one['collisions']:,}", f"{one['at_fault_collisions']:,}",
         f"{one['red_lights']:,}", f"{one['rss_violations']:,}",
     ]  # fmt: skip
+
+
+def _beside(values: Mapping[str, Any]) -> list[Table]:
+    """The other drivers, a row each, and how far the driver is above them."""
+    if not values.get("beside"):
+        return []
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left",
+        title=Text("On the same drives", style="bold"),
+        caption=Text("Above: the driver's CARLA score less this one's, drive by drive; 95 % by bootstrap over drives.",
+                     style="dim"), caption_justify="left",
+    )  # fmt: skip
+    table.add_column("driver", overflow="fold")
+    for name in ("clean", "CARLA", "nuPlan", "hits", "red", "stop", "above", "better", "worse"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in ({"driver": values["driver"], "all": values["all"]}, *values["beside"]):
+        every, above = one["all"], one.get("above", {}).get("carla")
+        cells = [
+            share(every["clean"], every["clean_95"]).replace(" (", "\n("), f"{every['mean_carla']:.3f}",
+            f"{every['mean_nuplan']:.3f}", *(f"{every[k]:,}" for k in ("collisions", "red_lights", "stop_signs")),
+        ]  # fmt: skip
+        if above is not None:
+            low, high = above["difference_95"]
+            cells += [f"{above['difference']:+.3f}\n({low:.3f} to {high:.3f})", str(above["better"]),
+                      str(above["worse"])]  # fmt: skip
+        table.add_row(Text(str(one["driver"])), *cells)
+    return [table]
 
 
 def _failures(failed: list[Mapping[str, Any]]) -> list[Table]:

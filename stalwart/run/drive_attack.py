@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from stalwart.core.contracts import Event, Tamper
 from stalwart.core.errors import CheckpointError, InputError
 from stalwart.core.rng import seed_of
 from stalwart.core.spelling import spell
+from stalwart.core.statistics import sign_test, student
 from stalwart.drive.adversaries.changes import Change, driver_of
 from stalwart.drive.adversaries.subject import Subject
 from stalwart.drive.geometry.lanes import expect_choice
@@ -212,7 +212,8 @@ class Drives:
             episodes += log.episodes(spell(scenario))
         told = figures(episodes)
         crashes = [one.collision is not None for one in episodes]
-        scores = np.array([one.carla for one in episodes])
+        scores = [one.carla for one in episodes]
+        carla, *carla_95 = student(scores)
         kilometres, hits = told["km"], sum(crashes)
         late = [one.seconds for one in episodes if one.collision is not None]
         return {
@@ -220,7 +221,7 @@ class Drives:
             "collisions_per_km": hits / kilometres,
             "collisions_per_km_95": list(poisson_interval(hits, kilometres)),
             "seconds_to_collision": float(np.median(late)) if late else None,
-            "completion": told["mean_completion"], "carla": float(scores.mean()), "carla_95": _t(scores),
+            "completion": told["mean_completion"], "carla": carla, "carla_95": carla_95,
             "timeouts": told["timeouts"], "red_lights": told["red_lights"], "stop_signs": told["stop_signs"],
             "crashed": crashes,
             "steps": steps, "cpu_s": time.process_time() - begun - aside, "doubted": {},
@@ -257,18 +258,7 @@ def paired(attacked: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, A
     """Drives of the same seed against each other; p by the exact two-sided sign test (McNemar 1947)."""
     pairs = list(zip(attacked["crashed"], other["crashed"], strict=True))
     more, less = (sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
-    n = more + less
-    tail = sum(math.comb(n, k) for k in range(min(more, less) + 1)) / 2**n
-    return {"alone": more, "other_alone": less, "p": min(1.0, 2 * tail)}
-
-
-def _t(values: Any) -> list[float]:
-    """Student's t interval of a mean, 95 %."""
-    from scipy.stats import t
-
-    n = len(values)
-    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
-    return [float(values.mean()) - half, float(values.mean()) + half]
+    return {"alone": more, "other_alone": less, "p": sign_test(more, less)}
 
 
 def _progress(drives: Drives, total: int, begun: float) -> Event:

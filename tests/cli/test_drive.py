@@ -54,13 +54,16 @@ def test_run_counts_what_happens(capsys: pytest.CaptureFixture[str]) -> None:
 def test_score_says_what_the_suite_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = "free(roads='crossroads', worlds=2, seconds=4)"
     out = tmp_path / "a.json"
-    assert run(["drive", "score", "--suite", suite, "--driver", "lane", "--out", str(out), "--quiet"]) == 0
+    asked = ["drive", "score", "--suite", suite, "--driver", "lane", "--beside", "brake", "--out", str(out), "--quiet"]
+    assert run(asked) == 0
     said = capsys.readouterr().out
     *_, last = drive.score("lane", suite)
     held = json.loads(out.read_text())
     assert held["all"] == json.loads(json.dumps(last.values["all"]))
     assert f"{held['all']['mean_carla']:.3f}" in said
     assert "lane, free(" in said
+    low, high = held["beside"][0]["above"]["carla"]["difference_95"]
+    assert f"({low:.3f} to {high:.3f})" in said
 
 
 def test_record_films_and_logs_and_a_log_becomes_a_film(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stalwart.core.statistics import clopper_pearson
+from stalwart.core.statistics import bootstrap, clopper_pearson, sign_test, student
 
-beta = pytest.importorskip("scipy.stats").beta
+stats = pytest.importorskip("scipy.stats")
+beta = stats.beta
 
 
 @settings(max_examples=60, deadline=None)
@@ -40,3 +42,29 @@ def test_a_bound_fails_no_more_often_than_it_says() -> None:
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="successes"):
         clopper_pearson(3, 2, 0.05)
+
+
+def test_the_bootstrap_of_a_mean_is_near_students_interval_and_groups_widen_it() -> None:
+    values = np.random.default_rng(3).normal(2.0, 1.0, 200)
+    _, low, high = student(values.tolist())
+    assert bootstrap(values) == pytest.approx((low, high), abs=0.02)
+    assert bootstrap(values) == bootstrap(values, range(200))
+    copied = np.repeat(values[:20], 10)  # twenty values that each came ten times tell no more than twenty
+    alone, together = bootstrap(copied), bootstrap(copied, [k // 10 for k in range(200)])
+    assert together == pytest.approx(bootstrap(values[:20]), abs=1e-12)
+    assert together[1] - together[0] > 2.5 * (alone[1] - alone[0])
+    assert bootstrap([7.0]) == (7.0, 7.0)
+
+
+def test_uneven_groups_are_weighed_by_their_values() -> None:
+    low, high = bootstrap([0.0, 1.0, 1.0, 1.0], ["a", "b", "b", "b"])
+    assert (low, high) == (0.0, 1.0)
+    drawn = [bootstrap([0.0, 1.0, 1.0, 1.0], "abbb", level=0.5, seed=seed) for seed in range(5)]
+    assert all(0.0 <= one <= 0.75 <= other for one, other in drawn)
+
+
+def test_the_sign_test_is_the_binomial_one() -> None:
+    for more, less in ((0, 0), (1, 0), (5, 5), (43, 12), (0, 19)):
+        expected = stats.binomtest(more, more + less, 0.5).pvalue if more + less else 1.0
+        assert sign_test(more, less) == pytest.approx(expected, rel=1e-12)
+        assert sign_test(more, less) == sign_test(less, more)

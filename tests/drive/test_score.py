@@ -15,9 +15,11 @@ from stalwart.drive.planners.named import Constant
 from stalwart.drive.planners.rss import proper_brake, rss_distance_on, rss_lateral_distance, rss_opposite_distance
 from stalwart.drive.scenarios.stage import put, swept, worlds_of
 from stalwart.drive.scene import Class
+from stalwart.drive.scores.beside import beside
 from stalwart.drive.scores.foreseen import least_times
 from stalwart.drive.scores.safety import poisson_interval
 from stalwart.drive.simulation import Worlds
+from stalwart.run.drive_score import drive_score
 
 SHORT = "free(roads='rural', worlds=4, maps=1, seconds=8)"
 
@@ -182,3 +184,38 @@ def test_wrong_input_is_refused_in_one_line(wrong: Any, error: type[Exception], 
     with pytest.raises(error, match=message) as caught:
         wrong()
     assert "\n" not in str(caught.value)
+
+
+def test_two_drivers_are_compared_drive_by_drive_and_only_on_the_same_drives() -> None:
+    def drive(world: int, carla: float, failures: list[str], name: str = "a") -> dict[str, Any]:
+        figures = {"carla": carla, "nuplan": 1.0, "completion": carla, "failures": failures}
+        return {"scenario": "free()", "world": world, "variant": {"map": name}, **figures}
+
+    one = [drive(0, 1.0, []), drive(1, 0.5, ["red light"], "b"), drive(2, 1.0, [])]
+    other = [drive(0, 0.4, ["collision with car"]), drive(1, 0.6, [], "b"), drive(2, 1.0, [])]
+    found = beside(one, other)
+    assert found["carla"]["difference"] == pytest.approx(0.5 / 3)
+    assert (found["carla"]["better"], found["carla"]["worse"], found["carla"]["p"]) == (1, 1, 1.0)
+    assert found["carla"]["difference_95"] == pytest.approx([-0.1, 0.6])
+    assert found["carla"]["difference_95_by_map"] == pytest.approx([-0.1, 0.3])
+    assert (found["clean"]["difference"], found["nuplan"]["difference"]) == (0.0, 0.0)
+    back = beside(other, one)["carla"]
+    assert back["difference_95"] == pytest.approx([-0.6, 0.1])
+    with pytest.raises(ValueError, match="same scenarios"):
+        beside(one, other[:2])
+
+
+def test_others_drive_the_same_drives_in_one_score() -> None:
+    events = list(drive_score("lane", SHORT, others=("constant(accel_mps2=-3.0)", "lane")))
+    result = events[-1].values
+    assert events[0].values["total"] == 3
+    assert [e.values["done"] for e in events if e.kind == "progress" and e.values["step"] == 0] == [0, 1, 2]
+    stands, itself = result["beside"]
+    assert stands["all"] == result_of("constant(accel_mps2=-3.0)", SHORT)["all"]
+    assert stands["above"]["carla"]["difference"] == pytest.approx(
+        result["all"]["mean_carla"] - stands["all"]["mean_carla"]
+    )
+    assert stands["above"]["carla"]["better"] == 4
+    assert itself["above"]["carla"]["difference_95"] == [0.0, 0.0]
+    with pytest.raises(InputError, match="'brakes'"):
+        list(drive_score("lane", SHORT, others=("brakes",)))

@@ -88,7 +88,7 @@ def _score(
     yield Event("result", {
         "driver": name, "suite": suite, "split": split, "seed": seed, "seconds": time.perf_counter() - begun,
         "all": figures(episodes), "scenarios": parts, "failures": [_failure(e, split, seed) for e in episodes
-        if e.failures], "episodes": [dataclasses.asdict(e) for e in episodes],
+        if e.failures], "episodes": [{**dataclasses.asdict(e), "failures": list(e.failures)} for e in episodes],
     })  # fmt: skip
 
 
