@@ -1,9 +1,11 @@
 """What attacks on a camera stack's sensors do to its drives, with and without guards; controls on the same seeds.
 
-`python benchmarks/drive_attack.py [--run RUN] [--out OUT.json] [--parts camera guarded frames ...]`; RUN is one of
-`stalwart drive fit`, made anew where none is named. The poster is fitted once, against the camera stack on maps of the
-train split, and kept beside OUT. `guarded` is the stack with a LiDAR and the guards 'consistency' and 'physics'; its
-adversary knows both: it takes echoes away as well and puts ground in their place. `frames` changes every picture.
+`python benchmarks/drive_attack.py [--run RUN] [--out OUT.json] [--parts camera guarded frames ...] [--maps 12]`; RUN is
+one of `stalwart drive fit`, made anew where none is named: a hardened one is attacked by what is fitted to it. The
+poster is fitted once, against the camera stack on maps of the train split, and kept beside OUT. `guarded` is the stack
+with a LiDAR and the guards 'consistency' and 'physics'; its adversary knows both: it takes echoes away as well and puts
+ground in their place. `input` is the camera stack under that guard, attacked by who does not know it and by who does
+(`quiet`). `frames` changes every picture.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ from stalwart.drive.adversaries.subject import Subject
 from stalwart.run.drive_attack import Drives, policy_of
 from stalwart.run.drive_fit import Lessons, drive_fit
 
-SUITE = ("stopped_vehicle(speed_kmh=(40, 60), distance_m=(60,), aside_m=(0,), maps=12, kind='van')",)
+SUITE = "stopped_vehicle(speed_kmh=(40, 60), distance_m=(60,), aside_m=(0,), maps={maps}, kind='van')"
 PRACTICE = ("stopped_vehicle(speed_kmh=(40, 60), distance_m=(60,), aside_m=(0, -0.5), maps=2, kind='van')",)
 SECONDS = 18.0
-PARTS = ("camera", "guarded", "frames", "overlay", "road", "board", "echoes", "faults")
-STACKS: dict[str, dict[str, Any]] = {"guarded": {"guards": ("consistency", "physics")}, "echoes": {"trust": "lidar"}}
+PARTS = ("camera", "guarded", "input", "frames", "overlay", "road", "board", "echoes", "faults")
+STACKS: dict[str, dict[str, Any]] = {
+    "guarded": {"guards": ("consistency", "physics")}, "input": {"guards": ("input",)}, "echoes": {"trust": "lidar"},
+}  # fmt: skip
 """How the stack is made where it is not the camera alone."""
 SIZE_M = (1.7, 1.4)
 
@@ -65,8 +69,13 @@ def rows(run: str, which: str, place: Path) -> dict[str, Callable[[], Change | N
                 "poster": lambda: fitted(run, place), "poster and 28 echoes": lambda: moved(28),
                 "poster and all echoes": lambda: moved(200),
             }  # fmt: skip
+        case "input":
+            pgd, film = "camera(linf(4/255), pgd(steps=10), quiet={})", "overlay(linf(8/255), quiet={})"
+            spelled = ["poster(picture='grey')", "poster(quiet=1.0)", "camera(linf(4/255), None)"]
+            spelled += [one.format(quiet) for one in (pgd, film) for quiet in (0.0, 1.0)]
+            more = {"poster": lambda: fitted(run, place)}
         case "frames":
-            spelled = [f"camera(linf({e}/255), {a})" for e in (1, 4) for a in ("None", "pgd(steps=3)")]
+            spelled = [f"camera(linf({e}/255), {a})" for e in (1, 4) for a in ("None", "pgd(steps=10)")]
         case "overlay":
             spelled = ["camera(linf(8/255), None)", "overlay(linf(8/255))"]
         case "road" | "board":
@@ -83,20 +92,21 @@ def main() -> None:
     asked.add_argument("--run", default="")
     asked.add_argument("--out", type=Path, default=Path("drive_attack.json"))
     asked.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS[:2])
+    asked.add_argument("--maps", type=int, default=12, help="of the test split; two drives on each")
     given = asked.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         run = given.run or f"{folder}/sight"
         if not given.run:
             list(drive_fit(run, Lessons(epochs=3)))
-        measure(run, given.out, given.parts)
+        measure(run, given.out, given.parts, given.maps)
 
 
-def measure(run: str, out: Path, parts: Sequence[str]) -> None:
+def measure(run: str, out: Path, parts: Sequence[str], maps: int) -> None:
     """Drive what `out` does not hold yet, and write it there."""
     held = json.loads(out.read_text()) if out.exists() else {}
     for part in parts:
-        drives = Drives(policy_of(run, **STACKS.get(part, {})), SUITE, 0, SECONDS)
+        drives = Drives(policy_of(run, **STACKS.get(part, {})), (SUITE.format(maps=maps),), 0, SECONDS)
         for name, make in rows(run, part, out.with_suffix(".safetensors")).items():
             if f"{part}: {name}" in held:
                 continue

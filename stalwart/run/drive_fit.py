@@ -25,8 +25,10 @@ from stalwart.drive.adversaries.changes import Changed, Untouched
 from stalwart.drive.adversaries.posters import TEXTURE, Hung
 from stalwart.drive.planners.baselines import Baseline
 from stalwart.drive.scenarios.suites import scenarios_of
+from stalwart.drive.scene import Scene
 from stalwart.drive.sensors.camera import room, see
 from stalwart.drive.sensors.skins import default_look
+from stalwart.drive.simulation import Worlds
 from stalwart.drive.stack.keeper import CAMERA
 from stalwart.drive.stack.stixels import BINS, body_odds, targets
 from stalwart.run._calm import peaks
@@ -69,9 +71,9 @@ def drive_fit(
     out: str | Path, lessons: Lessons | None = None, suite: tuple[str, ...] = SUITE, styles: tuple[str, ...] = STYLES
 ) -> Iterator[Event]:
     """Film the drives of a baseline through a suite on maps of the train split, teach the net, and measure it on
-    maps of the test split. In half of the drives the car ahead carries a picture of random squares, so that a
-    picture as such is nothing new. Then it drives the suite once more, on maps of the train split, and the card keeps
-    how high each guard's score rose in each drive (`calm`), from which guards get their limits.
+    maps of the test split. In half of the worlds, under every light, the car ahead carries a picture of random
+    squares, so that a picture as such is nothing new. Then it drives the suite once more, on maps of the train split,
+    and the card keeps how high each guard's score rose in each drive (`calm`), from which guards get their limits.
 
     Yields:
         start, progress, epoch (train_loss), saved, result (kind 'drive_fit': frames, `found`, the share of the columns
@@ -103,7 +105,7 @@ def drive_fit(
             torch.manual_seed(seed_of(how.seed, "stixels") >> 1)
             model = architecture.build(Signature(BINS + 1, 3, (CAMERA.height, CAMERA.width), "stixels"))
         yield from _taught(model, images, wanted, how, blanks)
-        shown = [_filmed(scenario, "test", how.seed + 1, 2 * n) for n, scenario in enumerate(scenarios)]
+        shown = [_filmed(one, "test", how.seed + 1, 2 * n, hang=False) for n, one in enumerate(scenarios)]
         figures = _measured(model, torch.cat([s.pictures for s in shown]), torch.cat([s.wanted for s in shown]))
         calm = peaks(model, scenarios, how.seed, _SECONDS)
         card = {
@@ -131,15 +133,33 @@ class Film:
     """Where prints may be put; none where no poster hangs or none is asked for."""
 
 
-def _filmed(scenario: Any, split: str, seed: int, number: int, blank: bool = False) -> Film:
-    """Pictures and classes of one drive of all its worlds; in every other one the car ahead carries a picture."""
+class _OnHalf(Hung):
+    """The picture hangs in about half of the worlds, drawn by lot: `worlds_of` puts maps in turn, so every other world
+    would be every other map. It is of the class of the body that it hangs on: one that covers a car is the car."""
+
+    def __init__(self, picture: Tensor, size_m: tuple[float, float], random: torch.Generator) -> None:
+        super().__init__(picture, "back", size_m)
+        self.random, self.there = random, torch.zeros(0)
+
+    def place(self, scene: Scene, world: Worlds) -> None:
+        super().place(scene, world)
+        if len(self.there) != scene.worlds:
+            self.there = torch.rand(scene.worlds, generator=self.random)
+        slot = scene.boxes - 1
+        scene.alive[:, slot] &= (self.there < 0.5).numpy()
+        scene.kind[:, slot] = scene.kind[:, 1]
+
+
+def _filmed(scenario: Any, split: str, seed: int, number: int, hang: bool = True, blank: bool = False) -> Film:
+    """Pictures and classes of one drive of all its worlds; in half of them the car ahead carries a picture if it is to
+    `hang`."""
     stage = scenario.stage(split, seed_of(seed, "lessons", number) >> 1)
     hung: Hung | Untouched = Untouched()
-    if number % 2:
+    if hang:
         random = generator(seed, "lesson's poster", number)
         squares = torch.rand(1, 3, 8, 8, generator=random)
         size = (1.2 + 0.8 * float(torch.rand(1, generator=random)), 1.5) if blank else (1.6, 1.1)
-        hung = Hung(F.interpolate(squares, _PRINT)[0], "back", size)
+        hung = _OnHalf(F.interpolate(squares, _PRINT)[0], size, random)
     driver, look = Baseline(stage.world, "brake"), hung.look(default_look())
     dressed, out = Changed(stage.world, hung, 48), room(CAMERA, stage.world.worlds, affine=blank)
     pictures, found, blanks = [], [], []
@@ -149,10 +169,8 @@ def _filmed(scenario: Any, split: str, seed: int, number: int, blank: bool = Fal
             frames = see(dressed.scene(), CAMERA, look=look, out=out)
             pictures.append(frames.rgb.copy())
             found.append(targets(frames))
-            if blank and number % 2:
+            if blank:
                 blanks.append((len(frames.rgb), blanks_of(frames, look.textures, TEXTURE)))
-            elif blank:
-                blanks.append((len(frames.rgb), Blanks.none()))
         if stage.script is not None:
             controls[:, 1:] = stage.script(stage.world, tick * stage.world.dt_s)
         stage.world.step(controls)

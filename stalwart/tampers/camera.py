@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from stalwart.core.component import component
+from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Attack, Tamper, Threat
 from stalwart.drive.adversaries.aims import Aim
 from stalwart.drive.adversaries.pixels import Climbing, On, Shaken
@@ -27,11 +27,13 @@ class camera:
     'brake': hard braking. 'speed': much acceleration."""
     on: On = "camera"
     """Whose pictures: 'camera', the second one's ('lookout'), or 'both'."""
+    quiet: Annotated[float, at_least(0)] = 0.0
+    """How much an attacker who knows of the guard 'input' shuns it, against the aim."""
 
     def against(self, subject: Subject, seed: int) -> Any:
         if self.attack is None:
             return Shaken(self.threat, seed, self.on)
-        return Climbing(self.attack, self.threat, self.aim, seed, self.on)
+        return Climbing(self.attack, self.threat, self.aim, seed, self.on, self.quiet)
 
     def controls(self) -> dict[str, Tamper]:
         return {} if self.attack is None else {"noise of that size": camera(self.threat, None, on=self.on)}

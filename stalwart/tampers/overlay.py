@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from stalwart.core.component import component
+from stalwart.core.component import at_least, component
 from stalwart.core.contracts import Attack, Tamper, Threat
 from stalwart.drive.adversaries.aims import Aim
 from stalwart.drive.adversaries.pixels import On, Overlaid, shared
@@ -26,9 +26,12 @@ class overlay:
     """See `camera`."""
     on: On = "camera"
     """See `camera`."""
+    quiet: Annotated[float, at_least(0)] = 0.0
+    """See `camera`."""
 
     def against(self, subject: Subject, seed: int) -> Any:
-        found = shared(subject.policy, subject.moments(), self.attack, self.threat, self.aim, seed, self.on)
+        policy, moments = subject.policy, subject.moments()
+        found = shared(policy, moments, self.attack, self.threat, self.aim, seed, self.on, self.quiet)
         return Overlaid(found, self.threat)
 
     def controls(self) -> dict[str, Tamper]:

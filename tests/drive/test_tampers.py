@@ -13,7 +13,7 @@ import torch
 from stalwart.core import catalog
 from stalwart.core.contracts import Signature
 from stalwart.core.errors import InputError
-from stalwart.drive.adversaries.aims import Poster, wanted
+from stalwart.drive.adversaries.aims import Poster, Seen, alarming, wanted
 from stalwart.drive.adversaries.blanks import blanks_of, joined
 from stalwart.drive.adversaries.changes import driver_of
 from stalwart.drive.adversaries.echoes import grounded, nearest_first, phantom, told
@@ -25,6 +25,7 @@ from stalwart.drive.scene import Class
 from stalwart.drive.sensing import Sensed
 from stalwart.drive.sensors.lidar import Lidar
 from stalwart.drive.sensors.shade import shade
+from stalwart.drive.stack import checks
 from stalwart.drive.stack.keeper import Keeper
 from stalwart.drive.stack.stixels import Stixels
 from stalwart.run.drive_attack import Drives, paired, said
@@ -173,6 +174,41 @@ def test_a_fitted_poster_climbs_where_grey_and_random_do_not() -> None:
         plain = [torch.full((3, 64, 64), 0.5), torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))]
         losses = [float(goal.of(one, goal.places)[0].mean()) for one in (found, *plain)]
     assert losses[0] > max(losses[1:])
+
+
+@torch.no_grad()
+def test_who_knows_of_smoothing_alarms_less_and_still_hides() -> None:
+    keeper = policy("camera", "input")
+    keeper.limits["input"] = 2.5e-4  # an untaught net changes little
+    (clean, *_), _ = drive(keeper, None, 1)
+    threat, universal = catalog.make("linf(8/255)", "threats"), catalog.make("universal(steps=8)", "attacks")
+    hiding = Seen(keeper, clean, None, "vanish")
+    loud, hidden = [], []
+    for quiet in (0.0, 1000.0):
+        change = catalog.make(f"camera(linf(8/255), quiet={quiet})", "tampers").against(Subject(keeper, SUITE, 0), 0)
+        (seen, *_), _ = drive(keeper, change, 1)
+        overlay = shared(keeper, clean, universal, threat, "vanish", 0, quiet=quiet)
+        for images in (seen.camera, (clean.camera + overlay["camera"]).clamp(0, 1)):
+            assert (images - clean.camera).abs().max() <= 8 / 255 + 1e-6
+            loud.append(float(alarming(keeper, images)))
+            hidden.append(float(hiding(images).loss))
+    assert loud[2] < 0.5 * loud[0]
+    assert loud[3] < 0.5 * loud[1]
+    assert min(hidden) > float(hiding(clean.camera).loss)
+
+
+@torch.no_grad()
+def test_what_alarms_is_counted_from_four_fifths_of_the_limit_on() -> None:
+    keeper = policy("camera", "input")
+    images = torch.rand(2, 3, 48, 96, generator=torch.Generator().manual_seed(0))
+    read = checks.changes(keeper.model, images)
+    assert torch.equal(checks.unsteady(keeper.model, images), read.amax(-1))
+    keeper.limits["input"] = float(read.amax()) / 0.8
+    assert torch.equal(alarming(keeper, images), torch.zeros(2))
+    keeper.limits["input"] = 0.0
+    assert torch.allclose(alarming(keeper, images), read.sum(-1))
+    with pytest.raises(InputError, match="use quiet=0"):
+        alarming(torch.nn.Identity(), images)
 
 
 def test_controls_come_without_craft_and_joint_ones_jointly() -> None:

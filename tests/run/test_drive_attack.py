@@ -11,10 +11,11 @@ import torch
 
 from stalwart.cli.main import run
 from stalwart.core.errors import InputError
-from stalwart.drive.stack.keeper import Keeper
-from stalwart.drive.stack.stixels import Stixels
+from stalwart.drive.scenarios.suites import scenarios_of
+from stalwart.drive.stack.keeper import CAMERA, Keeper
+from stalwart.drive.stack.stixels import ACROSS, BINS, Stixels
 from stalwart.run.drive_attack import drive_attack, policy_of
-from stalwart.run.drive_fit import Lessons, drive_fit
+from stalwart.run.drive_fit import Lessons, _filmed, drive_fit
 from stalwart.run.drive_report import drive_report
 
 ONE = "stopped_vehicle(speed_kmh=(50,), distance_m=(30,), aside_m=(0,))"
@@ -27,6 +28,15 @@ def sight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert [event.kind for event in events] == ["start", "progress", "epoch", "saved", "result"]
     assert events[-1].values["frames"] == 25
     return out
+
+
+def test_lessons_hang_prints_in_some_worlds_and_a_covered_car_is_still_a_car() -> None:
+    (scenario,) = scenarios_of("stopped_vehicle(speed_kmh=(50,), distance_m=(10,), aside_m=(0,), maps=6)")
+    film = _filmed(scenario, "train", 0, 0, blank=True)
+    worlds = set((film.blanks.picture % 6).tolist())
+    assert 0 < len(worlds) < 6
+    column = film.blanks.pixel % CAMERA.width // ACROSS
+    assert (film.wanted[film.blanks.picture, column] < BINS).all()
 
 
 def test_a_taught_stack_comes_back_and_is_attacked(

@@ -18,7 +18,8 @@ from stalwart.drive.sensing import Acted, Sensed, joined
 from stalwart.drive.sensors.camera import Frames
 from stalwart.drive.sensors.shade import shade
 from stalwart.drive.sensors.textures import Textures
-from stalwart.drive.stack.checks import unsteady
+from stalwart.drive.stack.checks import LIMITS, changes
+from stalwart.drive.stack.stixels import Stixels
 
 Aim = Literal["vanish", "run", "away", "brake", "speed"]
 Eye = Literal["camera", "lookout"]
@@ -26,6 +27,8 @@ Eye = Literal["camera", "lookout"]
 _SCALE = (3.0, 0.1)
 """Of acceleration [m/s²] and steering angle [rad]: what counts as one."""
 _HARD_MPS2 = -4.0
+_BELOW = 0.8
+"""Share of its limit under which an attacker who knows the guard 'input' keeps its score."""
 _HALTS = [SIGNALS.index(name) for name in ("yellow", "red", "stop")]
 _GOES = [k for k in range(len(SIGNALS)) if k not in _HALTS]
 
@@ -66,6 +69,20 @@ def wanted(acted: Acted, clean: Acted, aim: Aim) -> tuple[Tensor, Tensor]:
     return off, torch.zeros_like(off, dtype=torch.bool)
 
 
+def alarming(policy: nn.Module, images: Tensor) -> Tensor:
+    """(W,) what an attacker who knows the guard 'input' of a camera stack shuns: by how much each column of pictures
+    (W, 3, H, B) is above 0.8 of the guard's limit, in sum; 0 where the guard is calm.
+
+    Raises:
+        InputError: a policy whose perception that guard cannot watch.
+    """
+    model = getattr(policy, "model", None)
+    if not isinstance(model, Stixels):
+        raise InputError(f"quiet shuns the guard 'input' of a camera stack. Got {type(policy).__name__}: use quiet=0.")
+    limits: Any = getattr(policy, "limits", LIMITS)
+    return F.relu(changes(model, images) - _BELOW * limits["input"]).sum(-1)
+
+
 class Seen:
     """A goal of pictures (W, 3, H, B): what the policy does with them, everything else as it was sensed.
 
@@ -73,25 +90,31 @@ class Seen:
         sensed: with the clean pictures.
         memory: (W, M) the policy's before this step.
         eye: the camera whose pictures they are.
+        quiet: how much `alarming` counts against the pictures.
     """
 
     def __init__(
-        self, policy: nn.Module, sensed: Sensed, memory: Tensor | None, aim: Aim, eye: Eye = "camera"
+        self, policy: nn.Module, sensed: Sensed, memory: Tensor | None, aim: Aim, eye: Eye = "camera",
+        quiet: float = 0.0,
     ) -> None:  # fmt: skip
         self.model, self.sensed, self.memory, self.aim, self.eye = policy, sensed, memory, aim, eye
+        self.quiet = quiet
         with torch.no_grad():
             self.clean = policy(sensed, memory)[0]
 
     def on(self, model: nn.Module) -> Seen:
-        return Seen(model, self.sensed, self.memory, self.aim, self.eye)
+        return Seen(model, self.sensed, self.memory, self.aim, self.eye, self.quiet)
 
     def select(self, index: Tensor) -> Seen:
         memory = None if self.memory is None else self.memory[index]
-        return Seen(self.model, self.sensed.select(index), memory, self.aim, self.eye)
+        return Seen(self.model, self.sensed.select(index), memory, self.aim, self.eye, self.quiet)
 
     def __call__(self, images: Tensor) -> Verdict:
         acted, _ = self.model(replace(self.sensed, **{self.eye: images}), self.memory)
         loss, reached = wanted(acted, self.clean, self.aim)
+        if self.quiet:
+            alarm = alarming(self.model, images)
+            loss, reached = loss - self.quiet * alarm, reached & (alarm.detach() == 0)
         return Verdict(loss, reached)
 
 
@@ -104,8 +127,7 @@ class Poster:
     Args:
         name: the texture's.
         moments: by camera, frames with what their colours are made of, and what else was sensed then.
-        quiet: by how much unsteadiness under smoothing counts against the texture: for an attacker who knows of that
-            guard.
+        quiet: how much `alarming` counts against the texture.
     """
 
     def __init__(
@@ -129,8 +151,7 @@ class Poster:
         loss, pictures = self.of(images[0], chosen)
         total = loss.mean()
         if self.quiet:
-            model: Any = self.model
-            total = total - self.quiet * unsteady(model.model, pictures).mean()
+            total = total - self.quiet * alarming(self.model, pictures).mean()
         return Verdict(total[None], None)
 
     def of(self, texture: Tensor, chosen: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:

@@ -61,18 +61,21 @@ def with_pictures(sensed: Sensed, eye: Eye, pictures: Tensor) -> Sensed:
 
 class Climbing(Untouched):
     """An attack of the catalog on every picture as it comes: per-frame, white-box. Of two cameras first the one, then
-    the other."""
+    the other. `quiet`: see `aims.Seen`."""
 
-    def __init__(self, attack: Attack, threat: Threat, aim: Aim, seed: int, on: On = "camera") -> None:
+    def __init__(
+        self, attack: Attack, threat: Threat, aim: Aim, seed: int, on: On = "camera", quiet: float = 0.0
+    ) -> None:  # fmt: skip
         if getattr(attack, "together", False):
             raise InputError(f"{spell(attack)} seeks one change for all pictures, and pictures come one by one.")
         self.attack, self.threat, self.aim, self.seed, self.on = attack, threat, aim, seed, on
+        self.quiet = quiet
 
     def __call__(self, sensed: Sensed, moment: Moment, tick: int) -> Sensed:
         for eye in eyes_of(self.on, sensed):
             clean = pictures_of(sensed, eye)
             with torch.enable_grad(), frozen(self.policy):
-                goal = Unstopped(Seen(self.policy, sensed, moment.memory, self.aim, eye))
+                goal = Unstopped(Seen(self.policy, sensed, moment.memory, self.aim, eye, self.quiet))
                 found = self.attack(clean, goal, self.threat, Noise.of_images(clean, self.seed)).detach()
             sensed = with_pictures(sensed, eye, levels(found, clean, self.threat))
         return sensed
@@ -107,10 +110,11 @@ class Overlaid(Untouched):
 
 
 def shared(
-    policy: torch.nn.Module, sensed: Sensed, attack: Attack, threat: Threat, aim: Aim, seed: int, on: On = "camera"
-) -> dict[Eye, Tensor]:
+    policy: torch.nn.Module, sensed: Sensed, attack: Attack, threat: Threat, aim: Aim, seed: int, on: On = "camera",
+    quiet: float = 0.0,
+) -> dict[Eye, Tensor]:  # fmt: skip
     """By camera (3, H, B): the one change that an attack such as `universal` finds for all moments; of two cameras
-    first the one, then the other.
+    first the one, then the other. `quiet`: see `aims.Seen`.
 
     It is read off where no picture cut it at black or white: of all pictures the change farthest from 0.
     """
@@ -118,7 +122,7 @@ def shared(
     for eye in eyes_of(on, sensed):
         clean = pictures_of(sensed, eye)
         with frozen(policy):
-            goal = Unstopped(Seen(policy, sensed, None, aim, eye))
+            goal = Unstopped(Seen(policy, sensed, None, aim, eye, quiet))
             found = attack(clean, goal, threat, Noise.of_images(clean, seed)).detach()
         change = found - clean
         changes[eye] = change.gather(0, change.abs().argmax(0, keepdim=True))[0]

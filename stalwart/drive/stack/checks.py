@@ -112,7 +112,13 @@ def _in_order(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def unsteady(model: nn.Module, images: Tensor) -> Tensor:
-    """(B,) how much perception changes under smoothing: the largest L1 distance of a column's shares, in [0, 2].
+    """(B,) how much perception changes under smoothing, in [0, 2]: the largest of `changes`."""
+    return changes(model, images).amax(-1)
+
+
+def changes(model: nn.Module, images: Tensor) -> Tensor:
+    """(B, columns − 2) how much perception changes under smoothing: the L1 distance of a column's shares, the mean of
+    three columns, in [0, 2].
 
     Feature squeezing (Xu, Evans and Qi, NDSS 2018), with the spatial median of their section III-B and the L1
     distance of equation 4. Ranges within three classes of each other are not told apart: shares are summed over
@@ -125,4 +131,4 @@ def unsteady(model: nn.Module, images: Tensor) -> Tensor:
         return torch.cat([three, near[..., BINS:]], -1)
 
     apart: Tensor = (shares(images) - shares(smoothed(images))).abs().sum(-1)
-    return F.avg_pool1d(apart[:, None], 3, 1)[:, 0].amax(-1)
+    return F.avg_pool1d(apart[:, None], 3, 1)[:, 0]
