@@ -71,11 +71,11 @@ def rows(run: str, which: str, place: Path) -> dict[str, Callable[[], Change | N
             }  # fmt: skip
         case "input":
             pgd, film = "camera(linf(4/255), pgd(steps=10), quiet={})", "overlay(linf(8/255), quiet={})"
-            spelled = ["poster(picture='grey')", "poster(quiet=1.0)", "camera(linf(4/255), None)"]
-            spelled += [one.format(quiet) for one in (pgd, film) for quiet in (0.0, 1.0)]
             more = {"poster": lambda: fitted(run, place)}
+            spelled = [one.format(quiet) for one in (pgd, film) for quiet in (0.0, 1.0)]
+            spelled += ["poster(quiet=1.0)", "poster(picture='grey')", "camera(linf(4/255), None)"]
         case "frames":
-            spelled = [f"camera(linf({e}/255), {a})" for e in (1, 4) for a in ("None", "pgd(steps=10)")]
+            spelled = [f"camera(linf({e}/255), {a})" for e in (4, 1) for a in ("None", "pgd(steps=10)")]
         case "overlay":
             spelled = ["camera(linf(8/255), None)", "overlay(linf(8/255))"]
         case "road" | "board":
@@ -108,9 +108,10 @@ def measure(run: str, out: Path, parts: Sequence[str], maps: int) -> None:
     for part in parts:
         drives = Drives(policy_of(run, **STACKS.get(part, {})), (SUITE.format(maps=maps),), 0, SECONDS)
         for name, make in rows(run, part, out.with_suffix(".safetensors")).items():
-            if f"{part}: {name}" in held:
+            row = f"{part if part in STACKS or name != 'clean' else 'camera'}: {name}"  # clean drives are a stack's
+            if row in held:
                 continue
-            found = held[f"{part}: {name}"] = drives.driven(make())
+            found = held[row] = drives.driven(make())
             out.write_text(json.dumps(held, indent=1))
             print(part, name, {key: value for key, value in found.items() if key != "crashed"}, flush=True)
 
