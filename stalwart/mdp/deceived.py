@@ -10,6 +10,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stalwart.core.errors import InputError
 from stalwart.core.rng import generator
@@ -17,15 +18,51 @@ from stalwart.mdp.policies import Policy
 from stalwart.mdp.spaces import flat
 
 
-class DeceivingWorlds(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
-    """A policy in its worlds, seen from outside; actions from −1 to 1 are changes in parts of ε."""
+def decided(policy: Policy, climbs: int) -> int:
+    """How many numbers a rival of a policy decides."""
+    return policy.outputs if climbs else policy.inputs
 
-    def __init__(self, policy: Policy, worlds: VectorEnv[Any, Any, Any], epsilon: float) -> None:
-        self.policy, self.worlds, self.epsilon = policy, worlds, epsilon
+
+def changed(
+    policy: Policy, prepared: Tensor, actions: Tensor, epsilon: float, climbs: int = 0, memory: Tensor | None = None
+) -> Tensor:  # fmt: skip
+    """(N, inputs) what a rival's actions make of what a policy is about to see.
+
+    Either they are the changes, in parts of ε. Or they are the direction in which the policy's own action shall go, and
+    ascent by signs within ±ε finds the change: Sun et al., "Who is the strongest enemy? Towards optimal and efficient
+    evasion attacks in deep RL" (ICLR 2022), section 4. The rival has then as few numbers to decide as the policy has.
+
+    Args:
+        prepared: (N, inputs) observations as the policy prepares them.
+        actions: (N, inputs), cut at ±1; or, with climbs, (N, outputs).
+        climbs: steps of the ascent; 0: actions are changes.
+    """
+    if not climbs:
+        return prepared + epsilon * actions.clamp(-1.0, 1.0)
+    step = epsilon if climbs == 1 else 2.5 * epsilon / climbs
+    with torch.inference_mode(False), torch.enable_grad():
+        seen, way = prepared.clone(), actions.clone()
+        held = None if memory is None else memory.clone()
+        change = torch.zeros_like(seen)
+        for _ in range(climbs):
+            change.requires_grad_(True)
+            out = policy.outputs_of(seen + change, held)[0]
+            if policy.kind == "squashed":
+                out = policy.mean_action(out)
+            (slope,) = torch.autograd.grad((way * out).sum(), change)
+            change = (change.detach() + step * slope.sign()).clamp(-epsilon, epsilon)
+    return prepared + change
+
+
+class DeceivingWorlds(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
+    """A policy in its worlds, seen from outside; actions are numbers from −1 to 1, as `changed` takes them."""
+
+    def __init__(self, policy: Policy, worlds: VectorEnv[Any, Any, Any], epsilon: float, climbs: int = 0) -> None:
+        self.policy, self.worlds, self.epsilon, self.climbs = policy, worlds, epsilon, climbs
         self.num_envs = worlds.num_envs
         self.metadata = {**worlds.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
         self.single_observation_space = Box(-np.inf, np.inf, (policy.inputs,), np.float32)
-        self.single_action_space = Box(-1.0, 1.0, (policy.inputs,), np.float32)
+        self.single_action_space = Box(-1.0, 1.0, (decided(policy, climbs),), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._shape = worlds.single_action_space.shape or ()
@@ -36,16 +73,17 @@ class DeceivingWorlds(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]
         if isinstance(seed, list):
             raise InputError("DeceivingWorlds.reset: seed must be one integer; each world has its own stream of it.")
         seen, _ = self.worlds.reset(seed=seed)
-        self._memory: torch.Tensor | None = None
+        self._memory: Tensor | None = None
         self._fresh = np.zeros(self.num_envs, np.bool_)
         return self._prepared(seen), {}
 
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        push = torch.from_numpy(np.clip(np.asarray(actions, np.float32), -1.0, 1.0))
+        chosen = torch.from_numpy(np.clip(np.asarray(actions, np.float32), -1.0, 1.0))
+        shown = changed(self.policy, self._seen, chosen, self.epsilon, self.climbs, self._memory)
         with torch.no_grad():
-            out, self._memory = self.policy.outputs_of(self._seen + self.epsilon * push, self._memory)
+            out, self._memory = self.policy.outputs_of(shown, self._memory)
             taken = self.policy.best(out).numpy()
         seen, reward, terminated, truncated, facts = self.worlds.step(taken.reshape(self.num_envs, *self._shape))
         if self._memory is not None and self._fresh.any():
@@ -66,14 +104,15 @@ class DeceivedWorlds(VectorWrapper):
     """Worlds whose observations a rival changes by up to ε of the policy's own units before anybody sees them.
 
     Args:
-        rival: draws its actions, from −1 to 1, from what `policy` would have seen.
+        rival: draws its actions, as `changed` takes them, from what `policy` would have seen.
     """
 
     def __init__(
-        self, worlds: VectorEnv[Any, Any, Any], policy: Policy, rival: Policy, epsilon: float, seed: int
+        self, worlds: VectorEnv[Any, Any, Any], policy: Policy, rival: Policy, epsilon: float, seed: int,
+        climbs: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(worlds)
-        self.policy, self.rival, self.epsilon = policy, rival, epsilon
+        self.policy, self.rival, self.epsilon, self.climbs = policy, rival, epsilon, climbs
         self.rng = generator(seed, "rival")
 
     def reset(
@@ -91,8 +130,9 @@ class DeceivedWorlds(VectorWrapper):
     def _shown(self, seen: NDArray[Any]) -> NDArray[np.float32]:
         rows = torch.from_numpy(flat(seen))
         with torch.no_grad():
-            push, _ = self.rival.act(self.policy.prepare(rows), None, self.rng)
-            push = self.epsilon * push.clamp(-1.0, 1.0)
+            prepared = self.policy.prepare(rows)
+            chosen, _ = self.rival.act(prepared, None, self.rng)
+            push = changed(self.policy, prepared, chosen, self.epsilon, self.climbs) - prepared
             if self.policy.norm is not None:
                 push = push * (self.policy.norm.square + 1e-8).sqrt()
         shown: NDArray[np.float32] = (rows + push).numpy().reshape(seen.shape)

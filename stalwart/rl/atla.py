@@ -16,7 +16,7 @@ from stalwart.core.component import above, at_least, between, component
 from stalwart.core.contracts import Event, Learner, Student
 from stalwart.core.errors import InputError
 from stalwart.core.rng import seed_of
-from stalwart.mdp.deceived import DeceivedWorlds, DeceivingWorlds
+from stalwart.mdp.deceived import DeceivedWorlds, DeceivingWorlds, decided
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.spaces import Spaces
 
@@ -35,6 +35,9 @@ class atla:
     """Turns of both in a chapter."""
     share: Annotated[float, between(0.01, 0.99)] = 0.5
     """Of all steps, those by which the rival learns."""
+    climbs: Annotated[int, at_least(0)] = 0
+    """Steps of ascent towards the direction that the rival decides for the policy's action (Sun et al., ICLR 2022);
+    0: the rival decides the changes themselves."""
 
     def begin(self, spaces: Spaces, worlds: int, seed: int, device: torch.device) -> _Student:
         if spaces.states or spaces.pixels:
@@ -48,7 +51,8 @@ class _Student:
         self.agent: Student = how.learner.begin(spaces, worlds, seed_of(seed, "agent"), device)
         if not isinstance(self.agent.policy, Policy) or self.agent.policy.gru:
             raise InputError("atla needs a learner of policies without memory.")
-        pushes = Spaces(spaces.inputs, False, 0, (-1.0,) * spaces.inputs, (1.0,) * spaces.inputs, dims=spaces.inputs)
+        dims = decided(self.policy, how.climbs)
+        pushes = Spaces(spaces.inputs, False, 0, (-1.0,) * dims, (1.0,) * dims, dims=dims)
         self.rival: Student = how.rival.begin(pushes, worlds, seed_of(seed, "rival"), device)
         self.architecture = self.agent.architecture
 
@@ -67,10 +71,10 @@ class _Student:
             for who, share in (("agent", 1 - how.share), ("rival", how.share)):
                 own = seed_of(seed, who, turn)
                 if who == "agent":
-                    between: Any = DeceivedWorlds(worlds, self.policy, rival, how.epsilon, own)
+                    between: Any = DeceivedWorlds(worlds, self.policy, rival, how.epsilon, own, how.climbs)
                     learning = self.agent.chapter(between, round(steps * share / how.turns), own, *of)
                 else:
-                    against = DeceivingWorlds(self.policy, worlds, how.epsilon)
+                    against = DeceivingWorlds(self.policy, worlds, how.epsilon, how.climbs)
                     learning = self.rival.chapter(against, round(steps * share / how.turns), own, *of)
                 last = 0
                 for event in learning:

@@ -14,6 +14,7 @@ from stalwart.core.contracts import Attack, Rendered, Threat, Verdict
 from stalwart.core.errors import InputError
 from stalwart.core.rng import Noise
 from stalwart.core.spelling import spell
+from stalwart.mdp.deceived import changed
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.sarsa import Worth, as_taken
 from stalwart.run._judge import Ledger, judge_clean, search
@@ -126,15 +127,15 @@ class Shaken:
 
 
 class Learned:
-    """Changes that another policy was trained to make: `worlds.deceiving`."""
+    """Changes of what `policy` sees that another one was trained to make: `worlds.deceiving`."""
 
-    def __init__(self, adversary: Policy, epsilon: float) -> None:
-        self.adversary, self.epsilon = adversary, epsilon
+    def __init__(self, policy: Policy, adversary: Policy, epsilon: float, climbs: int = 0) -> None:
+        self.policy, self.adversary, self.epsilon, self.climbs = policy, adversary, epsilon, climbs
 
     def __call__(self, seen: Tensor, memory: Tensor | None) -> Tensor:
         with torch.no_grad():
-            push, _ = self.adversary.act(seen)
-        return (seen + self.epsilon * push.clamp(-1, 1)).clamp(-REACH, REACH)
+            chosen, _ = self.adversary.act(seen)
+        return changed(self.policy, seen, chosen, self.epsilon, self.climbs, memory).clamp(-REACH, REACH)
 
 
 def scaled(threat: Any) -> Threat:

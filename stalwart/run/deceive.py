@@ -15,6 +15,7 @@ from stalwart.core.errors import InputError
 from stalwart.core.rng import seed_of
 from stalwart.core.spelling import spell
 from stalwart.drive.scores.safety import poisson_interval
+from stalwart.mdp.deceived import decided
 from stalwart.mdp.evaluation import Episodes, evaluate
 from stalwart.mdp.open import is_id, open_worlds
 from stalwart.mdp.policies import Policy
@@ -23,6 +24,7 @@ from stalwart.run._deceived import Change, Climbed, Deceived, Learned, Shaken, s
 from stalwart.run._judge import doubts, works_together
 from stalwart.run.play import load_policy
 from stalwart.store.folder import RunFolder
+from stalwart.worlds.deceiving import deceiving
 
 RARE = ("collision", "at_fault", "off_road", "ran_red")
 """What driving worlds tell of themselves that is counted per kilometre."""
@@ -86,9 +88,7 @@ def deceive(
             raise InputError(f"{spell(solver)} seeks one change for all images, and observations come one by one.")
     folder = RunFolder.open(Path(path))
     policy, where = load_policy(folder.path / checkpoint, env or None)
-    rival = None if adversary is None else load_policy(adversary, None)[0]
-    if rival is not None and rival.inputs != policy.inputs:
-        raise InputError(f"{adversary} changes {rival.inputs} numbers. Got a policy that sees {policy.inputs}.")
+    rival, climbs = (None, 0) if adversary is None else _rival(adversary, policy)
     Deceived(policy, lambda seen, _: seen, sure)  # refuses what it cannot serve before anything is played
     stage = _Play(where, policy, episodes, seed)
     several = len(_KNOWING) if worth else 0
@@ -112,7 +112,7 @@ def deceive(
             for name, known in knowing.items() for solver in solvers
         ]  # fmt: skip
         if rival is not None and _linf(threat):
-            changes.append((f"learned({str(adversary)!r})", Learned(rival, threat.epsilon)))
+            changes.append((f"learned({str(adversary)!r})", Learned(policy, rival, threat.epsilon, climbs)))
         for name, change in changes:
             deceived = Deceived(policy, change, sure)
             begun = time.perf_counter()
@@ -133,6 +133,20 @@ def deceive(
             )
             yield Event("saved", {"path": str(kept)})
             yield Event("result", result)
+
+
+def _rival(run: str | Path, policy: Policy) -> tuple[Policy, int]:
+    """A learned adversary, and by how many climbs it turns its decisions into changes of what `policy` sees."""
+    rival, where = load_policy(run, None)
+    world = None if is_id(where) else catalog.make(where, "worlds")
+    if not isinstance(world, deceiving):
+        raise InputError(f"{run} was trained on {where}. An adversary is trained on deceiving(run=..., epsilon=...).")
+    if (rival.inputs, rival.outputs) != (policy.inputs, decided(policy, world.climbs)):
+        raise InputError(
+            f"{run} sees {rival.inputs} numbers and decides {rival.outputs}. Got a policy that sees {policy.inputs} "
+            f"and decides {policy.outputs}."
+        )
+    return rival, world.climbs
 
 
 def _known(policy: Policy, env: str, steps: int, seed: int) -> dict[str, Worth]:

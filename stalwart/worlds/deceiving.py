@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from stalwart.core.component import above, component
+from stalwart.core.component import above, at_least, component
 from stalwart.core.errors import InputError
 from stalwart.mdp.deceived import DeceivingWorlds
 from stalwart.mdp.open import open_worlds
@@ -21,6 +21,9 @@ class deceiving:
     section 3.1: for a fixed policy the best attacker's problem is a Markov decision process, with the policy's
     observations as states, changes as actions and the negative reward. Observations and ε are as the policy prepares
     them (normalised).
+
+    With `climbs` the attacker decides in which direction the policy's action shall go, and ascent finds the change
+    (Sun et al., ICLR 2022). Where much is seen and few numbers are decided, that is learned in far fewer steps.
     """
 
     run: str
@@ -29,6 +32,8 @@ class deceiving:
     """Largest change of each number of an observation."""
     env: str = ""
     """Where the policy acts; empty: where it was trained."""
+    climbs: Annotated[int, at_least(0)] = 0
+    """Steps of ascent towards the direction that is decided; 0: what is decided are the changes themselves."""
 
     def build(self, count: int) -> DeceivingWorlds:
         folder = checkpoint.locate(Path(self.run))
@@ -36,4 +41,4 @@ class deceiving:
         if not isinstance(policy, Policy) or policy.states:
             raise InputError(f"deceiving(run={self.run!r}) needs a policy that sees numbers. Got another model.")
         worlds = open_worlds(self.env or str(checkpoint.read_card(folder)["data"]), count)
-        return DeceivingWorlds(policy.eval(), worlds, self.epsilon)
+        return DeceivingWorlds(policy.eval(), worlds, self.epsilon, self.climbs)

@@ -12,7 +12,7 @@ from torch.distributions import Categorical, Normal, kl_divergence
 
 from stalwart.core import catalog
 from stalwart.core.errors import InputError
-from stalwart.mdp.deceived import DeceivedWorlds
+from stalwart.mdp.deceived import DeceivedWorlds, changed
 from stalwart.mdp.evaluation import evaluate
 from stalwart.mdp.open import open_worlds
 from stalwart.mdp.policies import Policy
@@ -115,11 +115,28 @@ def test_a_rival_between_changes_what_is_seen_by_epsilon_of_the_policys_units() 
         assert np.array_equal(same, seen)
 
 
-def test_atla_learns_under_its_rival() -> None:
+@pytest.mark.parametrize(("kind", "climbs"), [("gaussian", 1), ("logits", 3)])
+def test_a_rival_that_decides_a_direction_moves_a_linear_policy_as_far_as_can_be(kind: Any, climbs: int) -> None:
+    """Of w · δ with |δᵢ| ≤ ε the greatest is ε ‖w‖₁, and δ = ε sign w."""
+    policy, epsilon = linear(kind, 3), 0.2
+    seen, way = (torch.randn(40, n, generator=torch.Generator().manual_seed(n)) for n in (5, 3))
+    with torch.inference_mode():  # as rollouts are collected
+        shown = changed(policy, seen * 1.0, way * 1.0, epsilon, climbs)
+    shown = shown.clone()
+    pull = way @ policy.head.weight.detach()
+    torch.testing.assert_close(shown - seen, epsilon * pull.sign(), rtol=1e-4, atol=1e-5)
+    gain = (way * (policy(shown) - policy(seen)).detach()).sum(1)
+    torch.testing.assert_close(gain, epsilon * pull.abs().sum(1), rtol=1e-4, atol=1e-5)
+    assert policy.head.weight.grad is None
+
+
+@pytest.mark.parametrize("climbs", [0, 2])
+def test_atla_learns_under_its_rival(climbs: int) -> None:
     worlds = tiny.side_by_side(tiny.Aim, 4)
     learner = catalog.make(
         "atla(learner=ppo(horizon=64, batch=128, epochs=4, widths=(16,), lr=0.01), "
-        "rival=ppo(horizon=64, batch=128, epochs=2, widths=(16,)), epsilon=0.1, turns=2, share=0.25)",
+        "rival=ppo(horizon=64, batch=128, epochs=2, widths=(16,)), epsilon=0.1, turns=2, share=0.25, "
+        f"climbs={climbs})",
         "rl",
     )
     student = learner.begin(Spaces.of(worlds), 4, 0, torch.device("cpu"))

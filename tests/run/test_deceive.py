@@ -146,9 +146,31 @@ def test_a_learned_adversary_plays_in_a_world_of_its_own(run: Path, tmp_path: Pa
     found = last(deceive(run, [], ["linf(0.15)"], adversary=tmp_path / "rival", episodes=3))
     assert found["attack"].startswith("learned(")
     assert found["attacked"]["episodes"] == 3
-    rival = Learned(linear(torch.ones(4), "gaussian"), 0.1)
+    rival = Learned(linear(BALANCE), linear(torch.ones(4), "gaussian"), 0.1)
     shown = rival(torch.zeros(2, 4), None)
     assert shown.abs().max() <= 0.1
+
+
+def test_a_learned_adversary_that_decides_directions_is_played_as_it_was_trained(run: Path, tmp_path: Path) -> None:
+    world = f"deceiving(run={str(run)!r}, epsilon=0.15, climbs=1)"
+    many = catalog.make(world, "worlds").build(3)
+    assert many.single_action_space.shape == (2,)
+    seen, _ = many.reset(seed=5)
+    total, done = np.zeros(3), np.zeros(3, np.bool_)
+    for _ in range(500):
+        # The closed form above, put as a direction: the action that the policy does not prefer there.
+        sway = np.sign(seen @ BALANCE.numpy())[:, None]
+        seen, reward, ended, cut, _ = many.step(sway * np.array([[1.0, -1.0]]))
+        total += np.where(done, 0, reward)
+        done |= ended | cut
+    many.close()
+    assert -250 < total.mean() < 0
+    how = Practice(steps=512, worlds=4, chapters=1, episodes=2)
+    for _ in learn(world, "ppo(horizon=64, batch=128, epochs=1)", settings=how, out=tmp_path / "rival"):
+        pass
+    assert last(deceive(run, [], ["linf(0.15)"], adversary=tmp_path / "rival", episodes=3))["attacked"]["episodes"] == 3
+    with pytest.raises(InputError, match="is trained on deceiving"):
+        next(deceive(run, [], ["linf(0.15)"], adversary=run, episodes=3))
 
 
 @pytest.mark.parametrize(
