@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -10,9 +10,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from stalwart.core.component import at_least, component
+from stalwart.core.component import above, at_least, component
 from stalwart.core.contracts import Roads
 from stalwart.core.errors import InputError
+from stalwart.core.rng import seed_of
 
 YELLOW_S, ALL_RED_S = 3.0, 2.0
 """Between two greens nobody starts."""
@@ -20,6 +21,10 @@ WAITS_MPS = 2.0
 """Who is slower than this before the junction waits."""
 _FOREVER_S, _LONG_AGO_S, _TICK_S = 1e6, 100.0, 0.1
 _SCALE = 10.0
+_SWING = 0.35
+"""How far a street's share of a shifting demand goes up and down from a half."""
+
+Demand = Literal["steady", "shifting"]
 
 
 @component
@@ -29,6 +34,10 @@ class signals:
     Seen are, for each lane into the junction, how many wait and how many come, over 10; which street has green, and for
     how long, over 30 s. The reward is minus the seconds that vehicles waited, over 10. `fixed_time` and `max_pressure`
     are what it is to be compared with.
+
+    A steady demand has as many vehicles under way all the time, so fewer come where more wait. A shifting one is
+    Poisson's and does not yield: the streets' shares of it swing against each other once in an episode, from a moment
+    that is drawn, and for whom there is no room yet waits before the map and is seen and counted as waiting.
     """
 
     roads: Roads = "crossroads(seed=1, lanes=2)"  # type: ignore[assignment]
@@ -38,25 +47,36 @@ class signals:
     seconds: Annotated[float, at_least(60.0)] = 480.0
     """After which an episode is cut off."""
     agents: Annotated[int, at_least(2)] = 28
-    """Vehicles under way; one that leaves comes again at the edge of the map."""
+    """Vehicles under way, one that leaves comes again at the edge of the map; of a shifting demand the most at once."""
     traffic: str = "mixed"
     """How they drive."""
+    demand: Demand = "steady"
+    """Who comes: steady, or shifting from street to street."""
+    flow: Annotated[float, above(0)] = 1500.0
+    """Vehicles an hour in all, of a shifting demand."""
 
     def build(self, count: int) -> SignalWorlds:
-        return SignalWorlds(self.roads.build(), count, self.hold, self.seconds, self.agents, self.traffic)
+        return SignalWorlds(
+            self.roads.build(), count, self.hold, self.seconds, self.agents, self.traffic,
+            self.flow if self.demand == "shifting" else 0.0,
+        )  # fmt: skip
 
 
 class SignalWorlds(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
-    """Junctions side by side. Each world has the map's tables for itself, so its signals are its own."""
+    """Junctions side by side. Each world has the map's tables for itself, so its signals are its own.
+
+    Args:
+        flow: vehicles an hour of a shifting demand; 0: a steady one.
+    """
 
     def __init__(
-        self, roads: Any, num_envs: int, hold: float, seconds: float, agents: int, traffic: str
+        self, roads: Any, num_envs: int, hold: float, seconds: float, agents: int, traffic: str, flow: float = 0.0
     ) -> None:  # fmt: skip
         if len(roads.signals) != 2:
             raise InputError(f"signals needs a map with one junction under signals. {roads.name} has "
                              f"{len(roads.signals) // 2}.")  # fmt: skip
         self.num_envs, self.hold, self.agents, self.traffic = num_envs, hold, agents, traffic
-        self._roads = roads
+        self._roads, self._flow = roads, flow
         self._most = max(1, round(seconds / hold))
         lanes = roads.lanes
         ruled = {n: lanes[n].signal for n in range(len(lanes)) if lanes[n].signal >= 0 and lanes[n].use == 0}
@@ -83,18 +103,29 @@ class SignalWorlds(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any
                 [self._roads] * self.num_envs, self.num_envs, agents=self.agents + 1, walkers=0, traffic=self.traffic,
                 seed=seed or 0, dt_s=_TICK_S, metres_per_pixel=4.0,
             )  # fmt: skip
+            self._seed, self._episode = seed or 0, 0
             base = self.world.places.map_n[:, 0]  # where a map's lanes begin
             index = np.full(len(self.world.tables.lane_n), -1)
             for column, lane in enumerate(self.entering):
                 index[base + lane] = column
             self._column = index
+            self._doors = (base[:, None] + np.array(self.entering)).astype(np.int32)
+            if self._flow:
+                from stalwart.drive.traffic.entering import close
+
+                close(self.world.places)
         else:
             self.world.reset()
+            self._episode += 1
         self._begin()
         return self._seen(), {}
 
     def _begin(self) -> None:
-        self.world.state.alive[:, 0] = 0  # nobody drives from outside
+        self.world.state.alive[:, : None if self._flow else 1] = 0  # nobody drives from outside
+        self.held = np.zeros((self.num_envs, len(self.entering)), np.int64)
+        """Who waits before the map, by lane."""
+        if self._flow:
+            self._due = np.stack([self._arrivals(n) for n in range(self.num_envs)], 1)
         self.green = np.zeros(self.num_envs, np.int64)
         self.since = np.zeros(self.num_envs)
         self._ticks, self._over = 0, False
@@ -109,11 +140,11 @@ class SignalWorlds(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any
     ) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """`hold` seconds; or, where the episode is over, a new one begins."""
         nothing = np.zeros(self.num_envs, np.bool_)
-        waited, served = np.zeros(self.num_envs), np.zeros(self.num_envs)
+        waited, served, came = (np.zeros(self.num_envs) for _ in range(3))
+        facts = {"waited_s": waited, "served": served, **({"came": came} if self._flow else {})}
         if self._over:
-            self.world.reset()
-            self._begin()
-            return self._seen(), waited, nothing, nothing.copy(), {"waited_s": waited, "served": served}
+            self.reset()
+            return self._seen(), waited, nothing, nothing.copy(), facts
         changing = np.flatnonzero(np.asarray(actions) != self.green)
         self._redden(changing, self.green[changing], self._now()[changing])
         clear = round((YELLOW_S + ALL_RED_S) / _TICK_S)
@@ -134,10 +165,35 @@ class SignalWorlds(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any
                 served += ((before >= 0) & (at < 0) & alive).sum(1)
                 waited += ((at >= 0) & (self.world.state.speed_mps < WAITS_MPS)).sum(1) * 10 * _TICK_S
                 self._at = at
+                if self._flow:
+                    came += self._admit()
+                    waited += self.held.sum(1) * 10 * _TICK_S
         self._ticks += 1
         self._over = self._ticks >= self._most
         cut = np.full(self.num_envs, self._over)
-        return self._seen(), -waited / _SCALE, nothing, cut, {"waited_s": waited, "served": served}
+        return self._seen(), -waited / _SCALE, nothing, cut, facts
+
+    def _arrivals(self, n: int) -> NDArray[np.int64]:
+        """(T, L) of a world's episode: how many come in each second, by lane. Each has a stream of its own."""
+        rng = np.random.default_rng(seed_of(self._seed, "demand", n, self._episode))
+        time = np.arange(round(self._most * self.hold)) / (self._most * self.hold)
+        first = 0.5 + _SWING * np.sin(2 * np.pi * (time + rng.uniform()))
+        share = np.where(self.street == 0, first[:, None], 1 - first[:, None])
+        lanes = np.bincount(self.street, minlength=2)[self.street]
+        return rng.poisson(self._flow / 3600 * share / lanes)
+
+    def _admit(self) -> NDArray[np.int64]:
+        """(W,) how many come in this second; who finds room enters the map."""
+        from stalwart.drive.traffic.entering import enter
+
+        due, self._due = self._due[0], self._due[1:]
+        self.held += due
+        world, s = self.world, self.world.state
+        self.held -= enter(
+            world.tables, s.floats, s.ints, s.words, s.traits, world._crowd, s.egos, self._doors, self.held
+        )
+        came: NDArray[np.int64] = due.sum(1)
+        return came
 
     def _rows(self) -> NDArray[np.float32]:
         """(W, 2, 4) period, start, green and yellow of each world's two signals: written in place."""
@@ -165,7 +221,7 @@ class SignalWorlds(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any
         at, lanes = self._columns(), np.arange(len(self.entering))
         slow = self.world.state.speed_mps < WAITS_MPS
         here = at[:, :, None] == lanes
-        waiting, coming = (here & slow[..., None]).sum(1), (here & ~slow[..., None]).sum(1)
+        waiting, coming = self.held + (here & slow[..., None]).sum(1), (here & ~slow[..., None]).sum(1)
         rest = np.stack([self.green == 0, self.green == 1, self.since / 30.0], 1)
         return np.concatenate([waiting / _SCALE, coming / _SCALE, rest], 1).astype(np.float32)
 
@@ -175,14 +231,15 @@ def fixed_time(first: int, second: int, step: int) -> int:
     return int(step % (first + second) >= first)
 
 
-def max_pressure(seen: NDArray[np.float32], street: NDArray[np.int64]) -> NDArray[np.int64]:
+def max_pressure(seen: NDArray[np.float32], street: NDArray[np.int64], margin: int = 0) -> NDArray[np.int64]:
     """(N,) the street with the greater pressure: Varaiya, "Max pressure control of a network of signalized
     intersections" (Transportation Research C, 2013). Nobody queues behind a single junction, so that a street's
-    pressure is how many are before it; where both are equal it stays as it is.
+    pressure is how many are before it; it stays as it is unless the other's is greater by more than the margin.
     """
     lanes = len(street)
     queue = np.rint(_SCALE * (seen[:, :lanes] + seen[:, lanes : 2 * lanes]))
     pressure = np.stack([queue[:, street == k].sum(1) for k in (0, 1)], 1)
     kept = seen[:, 2 * lanes + 1].astype(np.int64)
-    chosen: NDArray[np.int64] = np.where(pressure[:, 0] == pressure[:, 1], kept, pressure.argmax(1))
+    more = np.where(kept == 0, pressure[:, 1] - pressure[:, 0], pressure[:, 0] - pressure[:, 1])
+    chosen: NDArray[np.int64] = np.where(more > margin, 1 - kept, kept)
     return chosen

@@ -64,6 +64,54 @@ def test_who_never_gets_green_waits(worlds: Any) -> None:
     assert (facts["waited_s"] > 0).all()
 
 
+def test_a_shifting_demand_does_not_yield_and_whom_there_is_no_room_for_waits() -> None:
+    worlds = catalog.make("signals(demand='shifting', seconds=96.0, flow=6000.0, agents=60)", "worlds").build(3)
+    lanes, stories = len(worlds.street), []
+    for choose in (lambda k: k // 2 % 2, lambda k: 0):
+        seen, _ = worlds.reset(seed=11)
+        assert (seen[:, : 2 * lanes] == 0).all()
+        assert (worlds.world.state.alive == 0).all()
+        came, waited = np.zeros((2, 3))
+        for k in range(12):
+            before = worlds.held.sum(1)
+            seen, _, _, cut, facts = worlds.step(np.full(3, choose(k)))
+            came += facts["came"]
+            waited += facts["waited_s"]
+            assert (facts["waited_s"] >= np.minimum(before, worlds.held.sum(1))).all()
+            assert (np.rint(seen[:, :lanes] * 10) >= worlds.held).all()
+        assert cut.all()
+        assert (worlds.held.sum(1) > 0).all()
+        assert ((worlds.world.state.alive != 0).sum(1) <= 60).all()
+        stories.append((came, waited))
+        worlds.step(np.zeros(3, np.int64))  # the next episode begins, as empty, and others come
+        assert (worlds.held == 0).all()
+        assert (worlds.world.state.alive == 0).all()
+    assert np.array_equal(stories[0][0], stories[1][0])
+    assert (stories[0][0] > 0).all()
+    assert not np.array_equal(stories[0][1], stories[1][1])
+    worlds._episode += 1
+    assert not np.array_equal(worlds._due, np.stack([worlds._arrivals(n) for n in range(3)], 1))
+
+
+def test_as_many_come_as_the_flow_says_and_the_streets_by_turns() -> None:
+    """Of 400 worlds' episodes the mean is within four deviations of Poisson's; each world's streets swing apart."""
+    worlds = catalog.make("signals(demand='shifting', flow=1800.0)", "worlds").build(1)
+    worlds.reset(seed=0)
+    due = np.stack([worlds._arrivals(n) for n in range(400)])
+    assert due.shape == (400, 480, 6)
+    assert abs(due.sum() / 400 - 240) < 4 * np.sqrt(240 / 400)
+    first = due[:, :, worlds.street == 0].sum(2)
+    apart = np.abs(np.fft.rfft(first, axis=1)[:, 1]) / 480  # half the swing: 0.5 vehicles a second · 0.35 / 2
+    assert apart.mean() == pytest.approx(0.5 * 0.35 / 2, rel=0.1)
+
+
+def test_max_pressure_changes_for_more_than_its_margin() -> None:
+    street = np.array([0, 1])
+    seen = np.array([[0.2, 0.5, 0, 0, 1, 0, 0], [0.2, 0.6, 0, 0, 1, 0, 0], [0.6, 0.2, 0, 0, 0, 1, 0]], np.float32)
+    assert max_pressure(seen, street, 3).tolist() == [0, 1, 0]
+    assert max_pressure(seen, street, 4).tolist() == [0, 0, 1]
+
+
 def test_max_pressure_and_fixed_time_by_hand() -> None:
     street = np.array([0, 0, 1])
     seen = np.array(
