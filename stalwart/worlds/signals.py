@@ -180,7 +180,8 @@ class SignalWorlds(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any
         first = 0.5 + _SWING * np.sin(2 * np.pi * (time + rng.uniform()))
         share = np.where(self.street == 0, first[:, None], 1 - first[:, None])
         lanes = np.bincount(self.street, minlength=2)[self.street]
-        return rng.poisson(self._flow / 3600 * share / lanes)
+        found: NDArray[np.int64] = rng.poisson(self._flow / 3600 * share / lanes)
+        return found
 
     def _admit(self) -> NDArray[np.int64]:
         """(W,) how many come in this second; who finds room enters the map."""
