@@ -9,7 +9,7 @@ from stalwart.drive.birdseye import FARTHEST_M, SIGNALS, Grid
 from stalwart.drive.observation import PATH_M
 from stalwart.drive.sensing import OWN, Acted, Perceived, Rig, Sensed
 from stalwart.models._driver_lookout import Lookout
-from stalwart.models._driver_plan import KEPT, planned, pursued, remembered
+from stalwart.models._driver_plan import KEPT, allowed, planned, pursued, remembered
 from stalwart.models._driver_views import Glances, Onto, Pillars, near_route, warped
 
 _OWN_SCALE = torch.tensor([10.0, 3.0, 0.3, 15.0, *(10.0, 5.0) * len(PATH_M)])
@@ -138,7 +138,7 @@ class DriverNet(nn.Module):
         speed, limit = own[:, 0], own[:, 3]
         signs = None if signs is None else remembered(signs, perceived, speed)
         plan = planned(perceived, waypoints, speed, limit, self.grid, signs)
-        accel = plan + 3 * self.accel(torch.cat([known, line], 1))[:, 0]
+        accel = torch.minimum(plan + 3 * self.accel(torch.cat([known, line], 1))[:, 0], allowed(speed, limit))
         controls = torch.stack(
             [accel.clamp(_BRAKE_MPS2, _ACCEL_MPS2), pursued(waypoints, speed).clamp(-_STEER_RAD, _STEER_RAD)], 1
         )

@@ -18,7 +18,7 @@ from stalwart.drive.world.bodies import BODIES
 from stalwart.models._driver_views import near_route
 
 _CAR = BODIES[Class.CAR]
-_ACCEL, _BRAKE, _HEADWAY_S, _STANDING_M, _HARDEST = 1.5, 2.0, 1.5, 2.5, -9.0
+_ACCEL, _BRAKE, _HEADWAY_S, _STANDING_M, _HARDEST, _GENTLE = 1.5, 2.0, 1.5, 2.5, -9.0, -2.0
 _YELLOW_MPS2, _AT_LINE_M, _STANDS_MPS, _RELEASED = 3.0, 7.0, 0.3, 0.2
 _SURE, _PERHAPS, _GONE, _LOST, _FADES, _STEP_S = 0.5, 0.25, 0.1, 0.9, 0.97, 0.1
 _NEARER, _FARTHER = 0.4, 0.15
@@ -61,6 +61,15 @@ def desired(points: Tensor, limit_mps: Tensor) -> Tensor:
     eased = (caps**2 + 2 * _EASE_MPS2 * ahead).sqrt()
     slowest: Tensor = torch.minimum(eased.amin(1), limit_mps)
     return slowest
+
+
+def allowed(speed: Tensor, limit_mps: Tensor) -> Tensor:
+    """(W,) the most that it may accelerate [m/s²]: so as to be at the limit in a second; above it, it slows gently.
+
+    What is learned is added to the plan and knows no bounds: faster than any lesson, it has sped up without end.
+    """
+    most: Tensor = (limit_mps - speed).clamp(min=_GENTLE)
+    return most
 
 
 def followed(speed: Tensor, wish: Tensor, gap: Tensor, leader: Tensor) -> Tensor:

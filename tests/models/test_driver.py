@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -58,6 +59,18 @@ def test_what_it_does_can_be_differentiated_in_all_it_senses(net: DriverNet) -> 
     for slope in slopes:
         assert slope.isfinite().all()
         assert (slope.flatten(1).abs().amax(1) > 0).all()
+
+
+def test_whatever_was_learned_it_keeps_to_the_limit(net: DriverNet) -> None:
+    eager = copy.deepcopy(net)
+    torch.nn.init.constant_(eager.accel[-1].bias, 50.0)
+    given = sensed(4)
+    given.own[:, 0] = torch.tensor([5.0, 13.0, 13.9, 40.0])
+    accel = eager(given)[0].controls[:, 0]
+    assert accel.tolist() == pytest.approx([3.0, 0.9, 0.0, -2.0], abs=1e-5)
+    braking = copy.deepcopy(net)
+    torch.nn.init.constant_(braking.accel[-1].bias, -50.0)
+    assert (braking(given)[0].controls[:, 0] < -5).all()
 
 
 def test_worlds_do_not_meet_and_memory_of_zeros_is_a_fresh_one(net: DriverNet) -> None:
