@@ -61,7 +61,8 @@ class Inner(CPUDispatcher):
         return entrance(*given)
 
 
-_DRIVE = Path(__file__).parent
+_HOUSE = Path(__file__).parents[1]
+_IMPORT = re.compile(rb"^ *from stalwart\.((?:drive|mdp)(?:\.\w+)*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
 @functools.cache
@@ -70,17 +71,25 @@ def _text(path: Path) -> bytes:
 
 
 @functools.cache
+def _known_by(text: bytes) -> tuple[bytes, frozenset[Path]]:
+    """A file's digest, and the files it imports from the rooms with kernels: modules, and packages of such."""
+    found: set[Path] = set()
+    for room, names in _IMPORT.findall(text):
+        place = _HOUSE.joinpath(*room.decode().split("."))
+        parts = (place / f"{name.decode()}.py" for name in re.findall(rb"\w+", names))
+        found.update(file for file in (place.with_suffix(".py"), place / "__init__.py", *parts) if file.is_file())
+    return hashlib.sha256(text).digest(), frozenset(found)
+
+
+@functools.cache
 def _stands_on(path: Path) -> bytes:
-    """Digest of a file and of those of the driving world that it imports, and they, and so on."""
+    """Digest of a file and of those that it imports, and they, and so on."""
     seen, todo = {path}, [path]
     while todo:
-        for name in re.findall(rb"^ *from stalwart\.drive\.([\w.]+) import", _text(todo.pop()), re.MULTILINE):
-            place = _DRIVE.joinpath(*name.decode().split("."))
-            file = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
-            if file not in seen and file.is_file():
-                seen.add(file)
-                todo.append(file)
-    return hashlib.sha256(b"".join(hashlib.sha256(_text(file)).digest() for file in sorted(seen))).digest()
+        new = _known_by(_text(todo.pop()))[1] - seen
+        seen |= new
+        todo += new
+    return hashlib.sha256(b"".join(_known_by(_text(file))[0] for file in sorted(seen))).digest()
 
 
 def _stamped(made: F, function: Callable[..., Any]) -> F:

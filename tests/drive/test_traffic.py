@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numba
 import numpy as np
@@ -33,6 +34,7 @@ from stalwart.drive.geometry.tables import (
     tables_of,
 )
 from stalwart.drive.scene import Class
+from stalwart.drive.sensors import frame, ground, shading
 from stalwart.drive.sensors.camera import see
 from stalwart.drive.traffic.around import hang, leader
 from stalwart.drive.traffic.drivers import DESIRE, DISTRACTED, POPULATIONS, Population, population_of
@@ -41,6 +43,7 @@ from stalwart.drive.traffic.step import advance, clock, start
 from stalwart.drive.traffic.touch import touching
 from stalwart.drive.traffic.yielding import GREEN, RED, YELLOW, signal_state
 from stalwart.drive.world.state import State, empty_state
+from stalwart.mdp import surrogate, surrogate_rows
 
 F = np.float32
 DT = F(0.1)
@@ -305,6 +308,16 @@ def test_the_leader_is_the_nearest_bumper_ahead_among_all() -> None:
                     break
             else:
                 assert who == -1
+
+
+@pytest.mark.parametrize(("of", "within"), [(surrogate_rows, surrogate), (frame, shading), (frame, ground)])
+def test_modules_imported_from_a_package_or_another_room_count(
+    of: ModuleType, within: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, changed, text = Path(str(of.__file__)), Path(str(within.__file__)), compiled._text
+    before = compiled._stands_on.__wrapped__(file)
+    monkeypatch.setattr(compiled, "_text", lambda path: text(path) + (b"#" if path == changed else b""))
+    assert compiled._stands_on.__wrapped__(file) != before
 
 
 def test_a_kernel_is_stale_when_what_is_built_into_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
