@@ -11,9 +11,9 @@ import pytest
 
 from stalwart.core import catalog
 from stalwart.core.errors import InputError, SpellingError
-from stalwart.drive.geometry.curves import wrap
-from stalwart.drive.geometry.lanes import Box, Control, RoadMap, Turn, Use
-from stalwart.drive.geometry.tables import LEADING, PARTED, tables_of
+from stalwart.drive.geometry.curves import CentreLine, Pose, line, wrap
+from stalwart.drive.geometry.lanes import Box, Control, Lane, RoadMap, Turn, Use
+from stalwart.drive.geometry.tables import ENDS, LEADING, PARTED, STOPS, tables_of
 from stalwart.drive.scene import Class
 
 MAPS = [
@@ -99,6 +99,19 @@ def test_conflicts_are_where_lanes_come_near_and_one_gives_way(spelled: str) -> 
             follow = b in roads.lanes[a].successors or a in roads.lanes[b].successors
             if least < 2.5 and not part and not follow:
                 assert (a, b) in pairs
+
+
+def test_a_lane_whose_way_may_change_beside_one_that_ends_knows_of_the_junction_behind() -> None:
+    """Where a route leads from lane 0 over lane 2, beside lane 1 that ends, into lane 3."""
+    ways = [CentreLine(Pose(x, y, 0), (line(50),)) for x, y in ((0, 0), (50, 0), (50, 3.5), (100, 3.5), (-50, 0))]
+    lanes = (
+        Lane(ways[0], 3.5, 12.0, successors=(1,)), Lane(ways[1], 3.5, 12.0, left=2),
+        Lane(ways[2], 3.5, 12.0, right=1, successors=(3,)), Lane(ways[3], 3.5, 12.0, junction=0),
+        Lane(ways[4], 3.5, 12.0, successors=(0,)),
+    )  # fmt: skip
+    tables, _ = tables_of([RoadMap("drop", lanes)])
+    assert tables.lane_n[:, ENDS].tolist() == [0, 1, 0, 0, 0]
+    assert tables.lane_n[:, STOPS].tolist() == [1, 1, 1, 1, 0]
 
 
 @pytest.mark.parametrize("spelled", [name for name in MAPS if name.startswith(("crossroads", "town"))])

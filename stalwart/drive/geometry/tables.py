@@ -80,7 +80,7 @@ LEADING = FOLLOWING + MOST_LINKS
 STOPS = LEADING + MOST_LINKS
 """Columns of `lane_n`: first and last sample; `ENDS`: 1 where the lane stops while one beside it goes on, so that it
 must be left; its conflicts from `CONFLICTS` to before `CONFLICTS_END`; 6 successors; 6 predecessors; `STOPS`: 1 where
-it or one of the two lanes driven after it, whichever they are, leads through a junction."""
+it or one of the two lanes driven after it, whichever they are, or one beside those, leads through a junction."""
 (
     LANES, LANES_END, DRIVES, DRIVES_END, WALKS, WALKS_END, ENTRIES, ENTRIES_END, BOXES, BOXES_END, SIGNALS,
     SIGNALS_END, GROUPS, GROUPS_END,
@@ -131,10 +131,9 @@ def tables_of(maps: Sequence[RoadMap]) -> tuple[Tables, Places]:
     beside = ((left >= 0) & goes_on[left]) | ((right >= 0) & goes_on[right])
     ends = ~goes_on & beside & np.array([lane.use == Use.DRIVE for lane in lanes])
     stops = np.array([lane.junction >= 0 for lane in lanes])
-    for _ in range(2):
-        stops = stops | [
-            any(stops[k] for k in (*out, a, b) if k >= 0) for out, a, b in zip(links, left, right, strict=True)
-        ]
+    for _ in range(2):  # a route changes to the lane beside one that ends
+        near = stops | ((left >= 0) & stops[left]) | ((right >= 0) & stops[right])
+        stops = near | [any(near[k] for k in out) for out in links]
     first, upto = _first(samples), _first(conflicts)
     flat = [c for of_lane in conflicts for c in of_lane]
     columns = (
@@ -275,7 +274,7 @@ def _padded(links: list[list[int]]) -> Ints:
 def pose_at(t: Tables, lane: int, s_m: float) -> tuple[float, float, float, float, float, float]:
     """x, y, cos and sin of the heading, curvature and the speed to keep at `s_m` along a lane; straight on beyond it.
 
-    From the nearest sample along its circle, to the third order in at most half a metre.
+    From the nearest sample along its circle, to the third order in at most half the way to the next one.
     """
     start, last = t.lane_n[lane, FIRST], t.lane_n[lane, LAST]
     step = t.lane_f[lane, STEP_M]
