@@ -21,7 +21,7 @@ from stalwart.core.errors import InputError
 from stalwart.core.rng import seed_of
 from stalwart.drive.compiled import single
 from stalwart.drive.geometry.lanes import Control, RoadMap, expect_choice
-from stalwart.drive.geometry.tables import CAP, CONTROL, FIRST, LANE_M, LANES, LAST, SIGNAL, STEP_M
+from stalwart.drive.geometry.tables import CAP, CONTROL, FIRST, LANE_M, LANES, LAST, SIGNAL
 from stalwart.drive.scene import Class
 from stalwart.drive.simulation import Surface, Worlds, make
 from stalwart.drive.traffic.step import clock
@@ -193,13 +193,14 @@ def lawful_way_m(world: Worlds, seconds: float) -> Floats:
                 left -= _stands_s(world, int(lane), now + seconds - left)
                 if left <= 0:
                     break
-            step, first = float(t.lane_f[lane, STEP_M]), int(t.lane_n[lane, FIRST])
-            begin = int(at / step)
-            caps = t.samples[first + begin : int(t.lane_n[lane, LAST]) + 1, CAP]
-            took = np.cumsum(step / np.maximum(caps, 1.0))
-            enough = int(np.searchsorted(took, left))
-            out[w] += min(enough * step, float(t.lane_f[lane, LANE_M]) - at)
-            if enough < len(took):
+            first, last = int(t.lane_n[lane, FIRST]), int(t.lane_n[lane, LAST])
+            places = np.linspace(0.0, float(t.lane_f[lane, LANE_M]), last - first + 1)
+            slowness = 1 / np.maximum(t.samples[first : last + 1, CAP], 1.0)
+            way = np.append(at, places[places > at])
+            slow = np.interp(way, places, slowness)
+            took = np.append(0.0, np.cumsum(np.diff(way) * (slow[1:] + slow[:-1]) / 2))
+            out[w] += np.interp(left, took, way) - at
+            if left < took[-1]:
                 break
             left, at = left - float(took[-1]), 0.0
     return out
