@@ -1,14 +1,22 @@
-"""Data made up in the layouts of the sources of dense tasks."""
+"""Data made up in the layouts of the sources."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
+import pycocotools.coco
 import pycocotools.mask
 from PIL import Image
 
+from stalwart.core import catalog
+
 SIZE = (20, 30)
 """(height, width) of the pictures of dense sources."""
+
+
+def make(spelled: str):
+    return catalog.make(spelled, "data")
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (9, 7)) -> None:
@@ -113,3 +121,63 @@ def make_davis(root: Path) -> None:
     (root / "ImageSets" / "2017").mkdir(parents=True)
     (root / "ImageSets" / "2017" / "train.txt").write_text("bear\n")
     (root / "ImageSets" / "2017" / "val.txt").write_text("boat\n")
+
+
+def make_folder(root: Path) -> None:
+    for part in ("train", "test"):
+        for number in range(6):
+            picture(root / part / ("cat", "dog")[number % 2] / f"{number}.png", number)
+
+
+def make_cifar(root: Path, n: int = 20) -> None:
+    rng = np.random.default_rng(0)
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        place = root / "cifar-10-batches-py" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        held = {
+            b"data": rng.integers(0, 256, (n, 3072), dtype=np.uint8),
+            b"labels": [int(i) for i in rng.integers(0, 10, n)],
+            b"batch_label": name.encode(),
+        }
+        place.write_bytes(pickle.dumps(held, 2))
+
+
+def make_medmnist(path: Path, colour: bool = False, **changes) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 12), ("val", 4), ("test", 6)):
+        shape = (n, 28, 28, 3) if colour else (n, 28, 28)
+        arrays[f"{split}_images"] = rng.integers(0, 256, shape, dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 2)[:, None].astype(np.uint8)
+    np.savez_compressed(path, **(arrays | changes))
+
+
+def make_tiny(root: Path) -> None:
+    wnids = ["n02", "n01", "n03"]
+    for place, wnid in enumerate(wnids):
+        for number in range(3):
+            picture(root / "train" / wnid / "images" / f"{wnid}_{number}.JPEG", place * 3 + number, (64, 64))
+        (root / "train" / wnid / f"{wnid}_boxes.txt").write_text("x")
+        picture(root / "val" / "images" / f"val_{place}.JPEG", 50 + place, (64, 64))
+    lines = [f"val_{place}.JPEG\t{wnid}\t0\t0\t62\t62" for place, wnid in enumerate(wnids)]
+    (root / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+    (root / "wnids.txt").write_text("\n".join(wnids) + "\n")
+    (root / "words.txt").write_text("n01\tgoldfish, Carassius\nn02\tcrane\nn03\tcrane\nn99\twhale\n")
+
+
+def same_as_pycocotools(examples, listed: Path) -> None:
+    """Every mask, box and class as pycocotools has it."""
+    oracle = pycocotools.coco.COCO(str(listed))
+    ids = sorted(oracle.getCatIds())
+    for index, key in enumerate(oracle.dataset["images"]):
+        sample = examples[index]
+        assert sample.name.endswith(key["file_name"])
+        records = oracle.loadAnns(oracle.getAnnIds(key["id"]))
+        by_place = {id(record): place for place, record in enumerate(oracle.dataset["annotations"])}
+        records.sort(key=lambda record: by_place[id(record)])
+        assert sample.target.labels.tolist() == [ids.index(record["category_id"]) for record in records]
+        assert sample.target.crowd.tolist() == [bool(record["iscrowd"]) for record in records]
+        for mask, box, record in zip(sample.target.masks, sample.target.boxes, records, strict=True):
+            assert np.array_equal(mask.numpy(), oracle.annToMask(record).astype(bool))
+            left, top, wide, high = record["bbox"]
+            np.testing.assert_allclose(box.numpy(), [left, top, left + wide, top + high], atol=1.0)
