@@ -45,6 +45,12 @@ def peaks(model: Stixels, scenarios: Sequence[Any], seed: int, seconds: float) -
     return {guard: sorted(values) for guard, values in found.items()}
 
 
+def expect_share(false_alarms: float) -> None:
+    """Raise InputError for a share of false alarms outside (0, 1)."""
+    if not 0 < false_alarms < 1:
+        raise InputError(f"false alarms must be a share of the clean drives in (0, 1). Got {false_alarms!r}.")
+
+
 def limits_of(card: Mapping[str, Any], guards: Sequence[str], false_alarms: float) -> dict[str, float]:
     """By guard, the limit that at most a share of clean drives like those of the card exceeds (split conformal
     prediction, `core.screening.conformal`); nothing for runs whose card says nothing.
@@ -52,8 +58,7 @@ def limits_of(card: Mapping[str, Any], guards: Sequence[str], false_alarms: floa
     Raises:
         InputError: a share outside (0, 1), or one too small for so few drives.
     """
-    if not 0 < false_alarms < 1:
-        raise InputError(f"false alarms must be a share of the clean drives in (0, 1). Got {false_alarms!r}.")
+    expect_share(false_alarms)
     calm = {guard: values for guard, values in card.get("calm", {}).items() if guard in guards}
     for guard, values in calm.items():
         if len(values) < needed(false_alarms):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from stalwart.core.component import Range, at_least, component
@@ -77,6 +78,8 @@ class Training:
                 f"extra_share must leave an image of both in each part of a batch, {part} images. "
                 f"Got {self.extra_share:g}."
             )
+        if self.cache and not Path(self.cache).is_dir():
+            raise InputError(f"cache must be a folder that is there. Got {self.cache!r}.")
         if self.patience and not self.val:
             raise InputError(f"patience={self.patience} needs validation images. Got val={self.val:g}.")
 

@@ -32,7 +32,7 @@ from stalwart.drive.stack.apart import Apart
 from stalwart.drive.stack.keeper import CAMERA, TRUSTS, Keeper
 from stalwart.drive.stack.stixels import Stixels
 from stalwart.drive.stack.wary import Wary
-from stalwart.run._calm import limits_of
+from stalwart.run._calm import expect_share, limits_of
 from stalwart.store import atomic
 
 SUITE = ("stopped_vehicle(speed_kmh=(40, 50, 60), distance_m=(60, 90, 120), aside_m=(0,), maps=4, kind='van')",)
@@ -50,9 +50,10 @@ def policy_of(run: str | Path, *, trust: str = "camera", guards: Sequence[str] =
     (`drive.stack.checks.LIMITS`).
 
     Raises:
-        InputError: no such run, one of another kind, or an unknown trust or guard.
+        InputError: no such run, one of another kind, an unknown trust or guard, or a share outside (0, 1).
     """
     expect_choice("stack.trust", trust, TRUSTS)
+    expect_share(false_alarms)
     model: Any = checkpoint.load(run)
     if isinstance(model, Stixels):
         size = [CAMERA.height, CAMERA.width]

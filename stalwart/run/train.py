@@ -368,10 +368,16 @@ class _Run:
         return build(self.architecture, self.signature, examples, self.task, self.settings).to(self.device)
 
     def _begin(self, model: nn.Module) -> tuple[str]:
-        assert self.settings.start is not None
-        anew = checkpoint.begin_with(model, self.settings.start)
+        start = self.settings.start
+        assert start is not None
+        anew = checkpoint.begin_with(model, start)
         left = f"anew: {', '.join(anew[:4])}{' ...' if len(anew) > 4 else ''}" if anew else "all of them"
-        return (f"began with the weights of {self.settings.start}, {left}.",)
+        note = f"began with the weights of {start}, {left}."
+        were, are = checkpoint.read_card(checkpoint.locate(Path(start)))["classes"], list(self.info.classes)
+        if len(were) == len(are) and were != are:  # so that all of it fitted
+            was, now = next(pair for pair in zip(were, are, strict=True) if pair[0] != pair[1])
+            note += f" Its classes were others, such as {was!r} in place of {now!r}: so is its last layer."
+        return (note,)
 
     def _choose(self, model: nn.Module, batches: Batches | Mixed, steps: int) -> Choice:
         """Layout, precision and compilation: as the run was started, or by measuring. The first process decides."""

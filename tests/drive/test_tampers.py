@@ -20,6 +20,7 @@ from stalwart.drive.adversaries.echoes import grounded, nearest_first, phantom, 
 from stalwart.drive.adversaries.pixels import Overlaid, levels, shared
 from stalwart.drive.adversaries.posters import TEXTURE, Hung, film, printed
 from stalwart.drive.adversaries.subject import Subject
+from stalwart.drive.planners.baselines import Baseline
 from stalwart.drive.scenarios.suites import scenarios_of
 from stalwart.drive.scene import Class
 from stalwart.drive.sensing import Sensed
@@ -269,6 +270,17 @@ def test_drives_are_the_same_for_the_same_change_and_driven_once() -> None:
     assert blind["collisions"] == 1
     assert blind["seconds_to_collision"] < 10
     assert blind["collisions_per_km"] == pytest.approx(1 / blind["km"])
+
+
+def test_lights_that_are_run_are_in_the_figures() -> None:
+    """Who looks at nothing but its lane runs some; who stays where it is runs none."""
+    drives = Drives(policy(), ("free(roads='crossroads', worlds=8, maps=2, seconds=15)",), 0)
+    blind = drives.judged(lambda world: Baseline(world, "lane"))
+    ran = blind["red_lights"] + blind["stop_signs"]
+    assert ran > 0
+    assert f"{ran} red light" in said({"attack": "poster()", "controls": {}, **blind}, blind)
+    parked = drives.judged(lambda world: lambda: np.full((world.worlds, 1, 2), [-9.0, 0.0], np.float32))
+    assert parked["red_lights"] == parked["stop_signs"] == 0
 
 
 def test_blanks_show_the_print_that_was_rendered_and_any_other() -> None:

@@ -67,6 +67,7 @@ def test_a_taught_stack_comes_back_and_is_attacked(
         (("--attack", "postr()"), "postr"),
         (("--trust", "radar"), "stack.trust"),
         (("--guard", "luck"), "stack.guards"),
+        (("--false-alarms", "1.5"), "share of the clean drives"),
         (("--suite", "nowhere()"), "nowhere"),
         (("--seconds", "0"), "seconds must lie"),
         (("--attack", "spoof()"), "needs a driver that has one"),

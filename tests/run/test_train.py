@@ -267,6 +267,11 @@ def test_training_begins_with_another_runs_weights(tmp_path: Path) -> None:
         n["message"] for n in of_kind(run(mine, start=str(folder), **still), "note") if "began" in n["message"]
     )
     assert message.endswith("anew: 0.bias, 4.bias, 4.weight.")
+    checkpoint.save(folder, {"0.weight": torch.ones(16, 1, 3, 3)}, {**card, "classes": card["classes"][::-1]})
+    notes = [n["message"] for n in of_kind(run(net(), start=str(folder), **still), "note")]
+    assert any("Its classes were others, such as '9' in place of '0'" in note for note in notes)
+    with pytest.raises(InputError, match="cache must be a folder"):
+        run("convnet()", out=tmp_path / "c", cache=str(tmp_path / "nowhere"))
     assert torch.allclose(mine[0].weight, torch.ones(16, 1, 3, 3), atol=1e-6)
     with pytest.raises(CheckpointError, match="no weights that fit"):
         run("convnet(width=4)", out=tmp_path / "c", start=str(folder), **still)
