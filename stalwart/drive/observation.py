@@ -69,7 +69,7 @@ SCALE = np.array(
 
 _ZERO, _HALF, _ONE, _SIGHT2_M2, _FARTHEST_M = single(0.0), single(0.5), single(1.0), single(60.0**2), single(100.0)
 _WALKER = int(Class.PEDESTRIAN)
-_SIGNAL, _STOP, _ALL_WAY, _YIELD = (int(c) for c in (Control.SIGNAL, Control.STOP, Control.ALL_WAY_STOP, Control.YIELD))
+_SIGNAL, _STOP, _ALL_WAY = (int(c) for c in (Control.SIGNAL, Control.STOP, Control.ALL_WAY_STOP))
 
 
 def observe(
@@ -175,7 +175,7 @@ def tell_others(f: Floats, n: Ints, e: int, out: Floats, least: Floats, who: Int
         row[5], row[6], row[7] = f[LENGTH_M, j], f[WIDTH_M, j], np.float32(n[KIND, j] == _WALKER)
 
 
-FLAGS = OFF_ROAD, WRONG_WAY, RAN_RED, RAN_STOP, ARRIVED = range(5)
+OFF_ROAD, WRONG_WAY, RAN_RED, RAN_STOP, ARRIVED = range(5)
 """Columns of what `judge` writes."""
 
 

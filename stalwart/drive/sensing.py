@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stalwart.core.errors import ContractError
-from stalwart.drive.birdseye import SIGNALS
 from stalwart.drive.dressing import Dressed
 from stalwart.drive.observation import PATH_M
 from stalwart.drive.routes import route_ahead
@@ -264,11 +263,6 @@ class SensorDriver:
         controls = np.zeros((self.world.worlds, self.world.egos, 2), np.float32)
         controls[:, 0] = mine
         return controls
-
-
-def signal_names(perceived: Perceived) -> Sequence[str]:
-    """(W,) the likeliest of `birdseye.SIGNALS` in each world."""
-    return [SIGNALS[k] for k in perceived.signal.argmax(1).tolist()]
 
 
 def _echoes(heard: Scan, lidar: Lidar) -> Tensor:

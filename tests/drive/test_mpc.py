@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import moved
 
 from stalwart.core.errors import InputError
 from stalwart.drive.controllers.mpc import MPC
-from stalwart.drive.world.bicycle import move
 
 
 def straight(speed: float, steps: int) -> np.ndarray:
@@ -64,7 +64,7 @@ def test_a_circle_is_tracked_by_the_worlds_own_bicycle(radius: float, speed: flo
         # The middle of a car on a circle heads inwards by its slip.
         reference[:, 2] -= math.asin(mpc.wheelbase_m / 2 / radius)
         accel, steer = mpc(np.array([[x, y, yaw, v]]), reference[None])[0]
-        x, y, yaw, v = move(x, y, yaw, math.cos(yaw), math.sin(yaw), v, accel, steer, mpc.wheelbase_m, 8.0, 0.1)
+        x, y, yaw, v = moved(x, y, yaw, v, accel, steer, mpc.wheelbase_m, 8.0, 0.1)
         if now > 80:
             worst = max(worst, abs(math.hypot(x, y - radius) - abs(radius)))
     assert worst < 0.05

@@ -12,15 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import moved
 
 from stalwart.core import catalog
 from stalwart.drive.chance import mixed, uniform, world_keys
 from stalwart.drive.geometry.tables import STEP_M, pose_at, project, tables_of
 from stalwart.drive.scene import Class
+from stalwart.drive.traffic.around import NOTES, note
+from stalwart.drive.traffic.motion import move_all
 from stalwart.drive.world import angles
-from stalwart.drive.world.bicycle import asked_accel, asked_steer, move, steer_for
+from stalwart.drive.world.bicycle import asked_accel, asked_steer, steer_for
 from stalwart.drive.world.bodies import BODIES
 from stalwart.drive.world.contact import FRONT, HIT_STANDING, REAR, SIDE, STANDING, at_fault, contact, overlap
+from stalwart.drive.world.state import State, empty_state
 
 F = np.float32
 CAR = BODIES[Class.CAR]
@@ -45,17 +49,12 @@ def test_sines_tangents_and_angles_are_those_of_float64() -> None:
 def test_a_fixed_wheel_drives_a_circle_of_the_radius_that_geometry_says(steer: float) -> None:
     """The middle's radius is √((L / tan δ)² + (L / 2)²) for a rear axle's radius of L / tan δ."""
     radius = math.hypot(CAR.wheelbase_m / math.tan(steer), CAR.wheelbase_m / 2)
-    x, y, yaw, speed = F(0), F(0), F(0), F(4)
+    x, y, yaw, speed = 0.0, 0.0, 0.0, 4.0
     slip = math.atan(0.5 * math.tan(steer))
     side = math.copysign(1, steer)
     middle = -side * radius * math.sin(slip), side * radius * math.cos(slip)
     for _ in range(400):
-        x, y, yaw, speed = (
-            F(v)
-            for v in move(
-                x, y, yaw, F(math.cos(yaw)), F(math.sin(yaw)), speed, F(0), F(steer), F(CAR.wheelbase_m), F(50), F(0.1)
-            )
-        )
+        x, y, yaw, speed = moved(x, y, yaw, speed, 0, steer, CAR.wheelbase_m, 50, 0.1)
         assert math.hypot(x - middle[0], y - middle[1]) == pytest.approx(radius, rel=2e-4)
     assert yaw == pytest.approx(side * 4 * 0.1 * 400 / radius, rel=1e-4)
 
@@ -63,11 +62,9 @@ def test_a_fixed_wheel_drives_a_circle_of_the_radius_that_geometry_says(steer: f
 @given(st.floats(1, 40), st.floats(0.5, 9), st.sampled_from([0.02, 0.1, 0.3]))
 @settings(deadline=None)
 def test_it_stops_after_v_squared_over_2b_at_any_tick(speed: float, brake: float, dt: float) -> None:
-    x, y, yaw, v = F(0), F(0), F(0), F(speed)
+    x, y, yaw, v = 0.0, 0.0, 0.0, speed
     while v > 0:
-        x, y, yaw, v = (
-            F(n) for n in move(x, y, yaw, F(math.cos(yaw)), F(math.sin(yaw)), v, F(-brake), F(0), F(2.75), F(50), F(dt))
-        )
+        x, y, yaw, v = moved(x, y, yaw, v, -brake, 0, 2.75, 50, dt)
     assert x == pytest.approx(speed**2 / (2 * brake), rel=1e-3, abs=1e-3)
     assert y == 0
 
@@ -76,7 +73,7 @@ def test_it_stops_after_v_squared_over_2b_at_any_tick(speed: float, brake: float
 @settings(deadline=None)
 def test_it_never_leaves_the_friction_circle(speed: float, steer: float, accel: float, grip: float) -> None:
     a = asked_accel(F(accel), F(accel), F(9), F(9), F(100), F(grip), F(0.05))
-    _, _, yaw, later = move(F(0), F(0), F(0), F(1), F(0), F(speed), a, F(steer), F(2.75), F(grip), F(0.05))
+    _, _, yaw, later = moved(0, 0, 0, speed, a, steer, 2.75, grip, 0.05)
     way = (speed + later) / 2 * 0.05
     aside = speed**2 * yaw / way
     assert math.hypot(aside, a) <= grip * 1.001
@@ -100,8 +97,35 @@ def test_jerk_and_steering_rate_are_limited() -> None:
 @settings(deadline=None)
 def test_steering_for_a_curvature_gives_that_curvature(curvature: float) -> None:
     steer = steer_for(F(curvature), F(2.0))
-    _, _, yaw, _ = move(F(0), F(0), F(0), F(1), F(0), F(2), F(0), F(steer), F(2.0), F(50), F(0.01))
+    _, _, yaw, _ = moved(0, 0, 0, 2, 0, steer, 2.0, 50, 0.01)
     assert yaw / 0.02 == pytest.approx(curvature, abs=2e-4)
+
+
+def test_all_bodies_move_as_each_would_by_itself() -> None:
+    """Braking to a stop, sliding, turning on foot, and one that is gone and stays where it was."""
+    kinds = [Class.CAR, Class.BUS, Class.CYCLIST, Class.PEDESTRIAN, Class.TRUCK, Class.MOTORCYCLE, Class.VAN, Class.CAR]
+    state, g = empty_state(1, len(kinds), 1), np.random.default_rng(2)
+    state.kind[0], state.alive[0] = kinds, [1] * (len(kinds) - 1) + [0]
+    for field, low, high in (("x_m", -50, 50), ("y_m", -50, 50), ("yaw_rad", -4, 4), ("speed_mps", 0, 15),
+                             ("accel_mps2", -2, 2), ("steer_rad", -0.3, 0.3), ("wanted_accel_mps2", -6, 3),
+                             ("wanted_steer_rad", -0.6, 0.6)):  # fmt: skip
+        getattr(state, field)[0] = g.uniform(low, high, len(kinds))
+    state.speed_mps[0, :2], state.accel_mps2[0, :2], state.wanted_accel_mps2[0, :2] = (0.2, 0.0), -4, -9
+    before, notes = state.floats.copy(), np.zeros((NOTES, len(kinds)), F)
+    was = State(before, state.ints, state.words, state.route, state.traits, state.grip_mps2)
+    note(state.floats[0], state.ints[0], notes)
+    move_all(state.floats[0], state.ints[0], notes, F(6), F(0.1))
+    for a, kind in enumerate(kinds):
+        body = BODIES[kind]
+        accel = asked_accel(was.accel_mps2[0, a], was.wanted_accel_mps2[0, a], F(body.most_accel_mps2),
+                            F(body.most_brake_mps2), F(body.jerk_mps3), F(6), F(0.1))  # fmt: skip
+        steer = asked_steer(was.steer_rad[0, a], was.wanted_steer_rad[0, a], F(body.most_steer_rad),
+                            F(body.steer_rate_radps), F(0.1))  # fmt: skip
+        start = [float(was.x_m[0, a]), float(was.y_m[0, a]), float(was.yaw_rad[0, a]), float(was.speed_mps[0, a])]
+        wanted = moved(*start, accel, steer, body.wheelbase_m, 6, 0.1) if state.alive[0, a] else start
+        got = [float(part[0, a]) for part in (state.x_m, state.y_m, state.yaw_rad, state.speed_mps)]
+        assert got == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+    assert state.speed_mps[0, :2].tolist() == state.accel_mps2[0, :2].tolist() == [0, 0]
 
 
 boxes = st.tuples(st.floats(-4, 4), st.floats(-4, 4), st.floats(-4, 4), st.floats(0.5, 5), st.floats(0.5, 3))

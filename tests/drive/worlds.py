@@ -11,6 +11,22 @@ from numpy.typing import NDArray
 from stalwart.drive.scene import Class, Ground, Scene
 from stalwart.drive.sensors.fan import Fan
 from stalwart.drive.sensors.skins import OF_CLASS, PAINTS, skin
+from stalwart.drive.world.bicycle import curved, displaced, driven
+
+F = np.float32
+
+
+def moved(
+    x: float, y: float, yaw: float, speed: float, accel: float, steer: float, wheelbase: float, grip: float, dt: float
+) -> tuple[float, float, float, float]:
+    """x, y, heading and speed a tick later, of what `world.bicycle` says of one body."""
+    bend = F(math.tan(steer))
+    way, later = driven(F(speed), F(accel), F(dt))
+    curvature = curved(F(speed), F(accel), bend, F(wheelbase), F(grip))
+    forward, left = displaced(F(way), F(curvature), bend)
+    c, s = math.cos(yaw), math.sin(yaw)
+    return x + c * forward - s * left, y + s * forward + c * left, yaw + curvature * way, later
+
 
 KINDS = (Class.CAR, Class.TRUCK, Class.PEDESTRIAN, Class.SIGNAL, Class.BUILDING, Class.PATCH)
 

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+BRAKE_LEAST_MPS2, BRAKE_MOST_MPS2 = 4.0, 8.0
+"""What who is behind is sure to brake with at least, and who is ahead at most, on a dry road."""
 
 
 def rss_distance(
     rear_mps: Floats | float, front_mps: Floats | float, response_s: float = 0.5, accel_mps2: float = 2.0,
-    brake_least_mps2: Floats | float = 4.0, brake_most_mps2: Floats | float = 8.0,
+    brake_least_mps2: Floats | float = BRAKE_LEAST_MPS2, brake_most_mps2: Floats | float = BRAKE_MOST_MPS2,
 ) -> Floats:  # fmt: skip
     """The least safe gap [m] behind a leader: [v_r ρ + ½ a ρ² + (v_r + ρ a)² / (2 b_min) − v_f² / (2 b_max)]₊.
 
@@ -27,18 +29,18 @@ def rss_distance(
 
 def proper_brake(grip_mps2: Floats) -> Floats:
     """The braking [m/s²] that RSS asks of who is too near, where tyres grip no more; a tenth is left for steering."""
-    return np.asarray(np.minimum(4.0, 0.9 * np.asarray(grip_mps2, np.float64)))
+    return np.asarray(np.minimum(BRAKE_LEAST_MPS2, 0.9 * np.asarray(grip_mps2, np.float64)))
 
 
 def rss_distance_on(grip_mps2: Floats, rear_mps: Floats | float, front_mps: Floats | float) -> Floats:
     """`rss_distance` [m] where nobody can brake harder than tyres grip."""
-    most = np.minimum(8.0, np.asarray(grip_mps2, np.float64))
+    most = np.minimum(BRAKE_MOST_MPS2, np.asarray(grip_mps2, np.float64))
     return rss_distance(rear_mps, front_mps, brake_least_mps2=proper_brake(grip_mps2), brake_most_mps2=most)
 
 
 def rss_opposite_distance(
     one_mps: Floats | float, other_mps: Floats | float, response_s: float = 0.5, accel_mps2: float = 2.0,
-    brake_mps2: float = 4.0, brake_right_mps2: float = 2.0,
+    brake_mps2: float = BRAKE_LEAST_MPS2, brake_right_mps2: float = 2.0,
 ) -> Floats:  # fmt: skip
     """The least safe gap [m] between two that come towards each other; definition 2 and lemma 3 of the paper.
 

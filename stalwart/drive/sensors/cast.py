@@ -17,7 +17,7 @@ from stalwart.drive.compiled import Array, Real, Whole, leaf
 from stalwart.drive.compiled import part as inlined
 from stalwart.drive.world.angles import angle_of
 
-NONE, _ZERO, _ONE, _HALF = np.float32(np.inf), np.float32(0), np.float32(1), np.float32(0.5)
+NONE, _ZERO, _ONE = np.float32(np.inf), np.float32(0), np.float32(1)
 _NEAREST, _ALL = np.float32(1e-9), np.float32(1e9)
 EIGHT = 8
 """Columns that go through one instruction: spans begin and end at multiples of it, so that few are left over."""

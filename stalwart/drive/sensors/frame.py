@@ -28,6 +28,8 @@ GROUND_TILE_M = 8.0
 _HERE, _BELOW, _MIDDLE, _HALF = (np.int64(n) for n in (ground.HERE, ground.BELOW, ground.MIDDLE, ground.HALF))
 _FIRST, _TERRAIN = np.int64(0), np.int64(ground.TERRAIN)
 _PLAIN = np.uint16(shading.UNIT)
+_AT_ONCE: Whole = np.bool_(True)
+_BEND, _TALL = styles.SKY_BEND, 1 + styles.SKY_BEND
 
 
 @leaf
@@ -114,9 +116,9 @@ def aim(
 @part
 def sky_row(slope: Real, slope_step: Real, bits: Whole) -> Whole:
     """Where in a layer of the sky the texels of a row begin; heights as in `surroundings.height_in_sky`."""
-    size, near = np.int64(1) << bits, np.float64(slope) + 0.3
-    row = size - 1 - min(np.int64(1.3 * np.float64(slope) / near * size), size - 1)
-    level = np.int64(surface.level_of(SKY_FINE * slope_step * 0.39 / (near * near) * size, bits))
+    size, near = np.int64(1) << bits, np.float64(slope) + _BEND
+    row = size - 1 - min(np.int64(_TALL * np.float64(slope) / near * size), size - 1)
+    level = np.int64(surface.level_of(SKY_FINE * slope_step * (_TALL * _BEND) / (near * near) * size, bits))
     return np.int64((2 * size - (2 * size >> level) + (row >> level)) << (bits + 1))
 
 
@@ -181,7 +183,7 @@ def colour_rows(
     lamps, falls = style[styles.LAMPS] > 0, style[styles.DROPS] > 0
     rim = 0.0 if style[styles.SUN] > 0 else PALE_M
     wanted = out.texels.shape[1] > 0
-    first = True
+    first = _AT_ONCE
     for v in range(height):
         slope, boxes, even = rays.slopes[v], s.reach[0, v] < s.reach[1, v], False
         begin, end = _FIRST, _FIRST

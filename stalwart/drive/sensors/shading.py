@@ -177,16 +177,22 @@ def lamps_on_ground(gain: Array, style: Array, away: Real, keep: Real, beams: Ar
 
 
 @part
+def lit(texel: Whole, down: Whole, gain: Whole, bias: Whole) -> Whole:
+    """gain * texel + bias of the colour that lies `down` bits up in a texel; `bias` with half a level, to round."""
+    value = np.uint16(np.uint16(np.uint32(texel >> down) & np.uint32(255)) << np.uint16(6))
+    product = np.uint16((np.uint32(value) * np.uint32(gain)) >> np.uint32(16))
+    return np.uint8(min(np.uint16(product + bias) >> np.uint16(4), np.uint16(255)))
+
+
+@part
 def blend(rgb: Array, view: Whole, v: Whole, texel: Array, gain: Array, bias: Array) -> None:
     """gain * texel + bias, rounded to the nearest level, into row v of each colour's plane (views, 3, H, W)."""
     width = np.uint64(texel.shape[0])
     for c in range(np.uint64(3)):
         down, at = np.uint32(np.uint32(c << np.uint64(3)) & np.uint32(31)), c * width
         for u in range(width):
-            value = np.uint16(np.uint16(np.uint32(texel[u] >> down) & np.uint32(255)) << np.uint16(6))
-            product = np.uint16((np.uint32(value) * np.uint32(gain[0, at + u])) >> np.uint32(16))
-            level = np.uint16(np.uint16(product + bias[0, at + u]) + np.uint16(LEVEL // 2)) >> np.uint16(4)
-            rgb[view, c, v, u] = np.uint8(min(level, np.uint16(255)))
+            more = np.uint16(bias[0, at + u] + np.uint16(LEVEL // 2))
+            rgb[view, c, v, u] = lit(texel[u], down, gain[0, at + u], more)
 
 
 @part
@@ -194,12 +200,9 @@ def blend_evenly(rgb: Array, view: Whole, v: Whole, texel: Array, light: Array) 
     """`blend` where all pixels of a row have the light of open ground."""
     for c in range(np.uint64(3)):
         down = np.uint32(np.uint32(c << np.uint64(3)) & np.uint32(31))
-        gain, bias = np.uint32(light[v, 0, c]), np.uint16(light[v, 2, c] + np.uint16(LEVEL // 2))
+        gain, bias = light[v, 0, c], np.uint16(light[v, 2, c] + np.uint16(LEVEL // 2))
         for u in range(np.uint64(texel.shape[0])):
-            value = np.uint16(np.uint16(np.uint32(texel[u] >> down) & np.uint32(255)) << np.uint16(6))
-            product = np.uint16((np.uint32(value) * gain) >> np.uint32(16))
-            level = np.uint16(product + bias) >> np.uint16(4)
-            rgb[view, c, v, u] = np.uint8(min(level, np.uint16(255)))
+            rgb[view, c, v, u] = lit(texel[u], down, gain, bias)
 
 
 @part
@@ -212,11 +215,7 @@ def blend_shaded(
         bright, bias = light[v, 0, c], np.uint16(light[v, 2, c] + np.uint16(LEVEL // 2))
         lost = np.uint32(bright - light[v, 1, c])
         for u in range(np.uint64(first), np.uint64(last)):
-            gain = shaded(bright, lost, dark[u])
-            value = np.uint16(np.uint16(np.uint32(texel[u] >> down) & np.uint32(255)) << np.uint16(6))
-            product = np.uint16((np.uint32(value) * np.uint32(gain)) >> np.uint32(16))
-            level = np.uint16(product + bias) >> np.uint16(4)
-            rgb[view, c, v, u] = np.uint8(min(level, np.uint16(255)))
+            rgb[view, c, v, u] = lit(texel[u], down, shaded(bright, lost, dark[u]), bias)
 
 
 @part

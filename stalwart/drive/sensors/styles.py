@@ -92,6 +92,8 @@ def style(name: str) -> int:
 SUN, SKY, ZENITH, HORIZON, GLOW, CLOUD = 0, 3, 6, 9, 12, 15
 EXTINCTION, EMISSION, LAMPS, GLOSS, SINE, COTANGENT, SNOW, DROPS, DROP_LENGTH = range(18, 27)
 STYLE_FIELDS = 27
+SKY_BEND = 0.3
+"""The slope at which rows of a sky's texture lie half as close as at the horizon; see `surroundings.height_in_sky`."""
 
 
 def table() -> NDArray[np.float32]:

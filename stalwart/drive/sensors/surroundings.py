@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stalwart.drive.scene import Class
 from stalwart.drive.sensors.bodies import Drawing
 from stalwart.drive.sensors.canvas import FINE, Canvas, Doubles, noise
-from stalwart.drive.sensors.styles import Colour, Style
+from stalwart.drive.sensors.styles import SKY_BEND, Colour, Style
 
 # ---------------------------------------------------------------- ground
 
@@ -210,14 +210,15 @@ BESIDE: dict[str, Drawing] = {
 
 
 def height_in_sky(slope: Doubles) -> Doubles:
-    """How far up a sky's texture slopes of 0 to 1 lie, in [0, 1]: so that its colour changes evenly from row to row."""
-    return 1.3 * slope / (slope + 0.3)
+    """How far up a sky's texture slopes of 0 to 1 lie, in [0, 1]: so that its colour changes evenly from row to row.
+    `frame.sky_row` finds the row in a kernel."""
+    return (1 + SKY_BEND) * slope / (slope + SKY_BEND)
 
 
 def sky(style: Style, layers: int, size: int) -> NDArray[np.float32]:
     """(layers, 4, size, size) the sky all the way around from the sun's azimuth on; rows rise as `height_in_sky`."""
     height = ((size - np.arange(size) - 0.5) / size)[:, None]
-    rise = 0.3 * height / (1.3 - height)
+    rise, up = SKY_BEND * height / (1 + SKY_BEND - height), height / (1 + SKY_BEND)
     turn = ((np.arange(layers * size) + 0.5) / (layers * size) * 2 * math.pi)[None]
     towards = np.maximum(0.0, np.cos(turn)) ** 3 / (1 + 14 * rise**2 + 3 * rise)
     cells = ((size // 4, 0.8), (size // 8, 0.5), (size // 16, 0.3))
@@ -227,7 +228,7 @@ def sky(style: Style, layers: int, size: int) -> NDArray[np.float32]:
     hills = 0.030 + 0.022 * np.sin(3 * turn + 1) + 0.012 * np.sin(7 * turn) + 0.008 * np.sin(17 * turn + 2)
     out = np.zeros((4, size, layers * size))
     for c in range(3):
-        clear = style.horizon[c] + (style.zenith[c] - style.horizon[c]) * height / 1.3 + style.glow[c] * towards
+        clear = style.horizon[c] + (style.zenith[c] - style.horizon[c]) * up + style.glow[c] * towards
         painted = clear + (style.cloud[c] - clear) * cover * 0.75
         far = style.horizon[c] * 0.72 + 0.28 * (0.20, 0.27, 0.22)[c] * (style.sky[c] + 0.4 * style.sun[c])
         inside = np.clip((height_in_sky(np.maximum(hills, 0.0)) - height) * size + 0.5, 0, 1)

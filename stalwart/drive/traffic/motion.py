@@ -46,7 +46,7 @@ tangent of the latter; way, speed after it and curvature; where that leads to, a
 
 @part
 def move_all(f: Floats, n: Ints, notes: Floats, grip: float, dt: float) -> None:
-    """Move everyone who is alive, as `world.bicycle.move` does."""
+    """Move everyone who is alive on an arc: what `world.bicycle` says of each."""
     count = np.uint64(f.shape[1])
     for a in range(count):
         kind = n[KIND, a] - FIRST_KIND

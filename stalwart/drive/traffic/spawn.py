@@ -66,7 +66,7 @@ from stalwart.drive.world.state import (
     Words,
 )
 
-_ZERO, _HALF, _ONE, _TWO = single(0.0), single(0.5), single(1.0), single(2.0)
+_ZERO, _HALF, _ONE = single(0.0), single(0.5), single(1.0)
 _WALKER, _CAR, _CYCLIST = int(Class.PEDESTRIAN), int(Class.CAR), int(Class.CYCLIST)
 _VAN, _TRUCK, _BUS = int(Class.VAN), int(Class.TRUCK), int(Class.BUS)
 _KINDS = np.array([Class.CAR, Class.VAN, Class.TRUCK, Class.BUS, Class.MOTORCYCLE, Class.CYCLIST], np.uint8)

@@ -39,7 +39,7 @@ GREEN, YELLOW, RED = range(3)
 _ZERO, _HALF, _ONE, _TWO = single(0.0), single(0.5), single(1.0), single(2.0)
 _SIGNAL, _STOP, _ALL_WAY, _WALK = int(Control.SIGNAL), int(Control.STOP), int(Control.ALL_WAY_STOP), int(Use.WALK)
 _YELLOW_MPS2, _START_MPS2, _LATE_MPS2 = single(3.5), single(1.2), single(3.0)
-_IN_M, _PAST_LINE_M, _AT_LINE_M, _BEFORE_M = single(0.3), single(1.0), single(3.5), single(1.2)
+_IN_M, _PAST_LINE_M, _BEFORE_M = single(0.3), single(1.0), single(1.2)
 _LEAST_PATIENCE, _PATIENCE_S, _ROOM_M, _QUICK_MPS = single(0.45), single(30.0), single(2.0), single(2.5)
 _SLOW_MPS, _WALK_START_S, _LINE_M = single(0.5), single(7.0), single(3.0)
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 
 from stalwart.drive.compiled import part, single
-from stalwart.drive.world.angles import angle_of, tangent
+from stalwart.drive.world.angles import angle_of
 
-GRAVITY_MPS2 = single(9.81)
 _ZERO, _QUARTER, _HALF, _ONE = single(0.0), single(0.25), single(0.5), single(1.0)
 _SIXTH, _12TH, _20TH, _LEAST, _TINY = single(1 / 6), single(1 / 12), single(1 / 20), single(0.05), single(1e-12)
 
@@ -35,7 +34,7 @@ def asked_steer(steer: float, wanted: float, most_steer: float, rate: float, dt:
 
 @part
 def driven(speed: float, accel: float, dt: float) -> tuple[float, float]:
-    """The way [m] that a body drives in a tick, and its speed after it."""
+    """The way [m] that a body drives in a tick, and its speed after it; who would stop in between does so there."""
     later = speed + accel * dt
     # Without a branch, as is all that follows, so that eight go through one instruction.
     stops = later < _ZERO
@@ -45,7 +44,11 @@ def driven(speed: float, accel: float, dt: float) -> tuple[float, float]:
 
 @part
 def curved(speed: float, accel: float, bend: float, wheelbase: float, grip: float) -> float:
-    """The path's curvature [1/m] for the tangent `bend` of the steering angle, within the friction circle."""
+    """The path's curvature [1/m] for the tangent `bend` of the steering angle.
+
+    Where speed² × curvature and acceleration leave the friction circle (radius `grip`), the path is the widest arc that
+    the circle still allows: the body slides on, its wheels over.
+    """
     slip = _HALF * bend  # tangent of the angle between the heading and the course of the middle
     curvature = bend / (math.sqrt(_ONE + slip * slip) * wheelbase)
     square = speed * speed
@@ -68,23 +71,6 @@ def displaced(way: float, curvature: float, bend: float) -> tuple[float, float]:
     sin_half = half * (_ONE - square * _SIXTH * (_ONE - square * _20TH))
     cos_half = _ONE - square * _HALF * (_ONE - square * _12TH)
     return chord * (cos_half - slip * sin_half), chord * (slip * cos_half + sin_half)
-
-
-@part
-def move(
-    x: float, y: float, yaw: float, cosine: float, sine: float, speed: float, accel: float, steer: float,
-    wheelbase: float, grip: float, dt: float,
-) -> tuple[float, float, float, float]:  # fmt: skip
-    """x, y, yaw and speed a tick later. Speed does not fall below 0: a body that would stop does so where it stops.
-
-    Where speed² × curvature and acceleration leave the friction circle (radius `grip`), the path is the widest arc that
-    the circle still allows: the body slides on, its wheels over. `cosine` and `sine` are the heading's.
-    """
-    bend = tangent(steer)
-    way, later = driven(speed, accel, dt)
-    curvature = curved(speed, accel, bend, wheelbase, grip)
-    forward, left = displaced(way, curvature, bend)
-    return x + cosine * forward - sine * left, y + sine * forward + cosine * left, yaw + curvature * way, later
 
 
 @part
