@@ -87,7 +87,8 @@ def sign_test(more: int, less: int) -> float:
     McNemar, "Note on the sampling error of the difference between correlated proportions" (Psychometrika 1947).
     """
     n = more + less
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(min(more, less) + 1)) / 2**n)
+    p: float = 2 * sum(math.comb(n, k) for k in range(min(more, less) + 1)) / 2**n
+    return min(1.0, p)
 
 
 def bootstrap(

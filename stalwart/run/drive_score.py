@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def drive_score(
     drivers = (driver, *others)
     # each is opened before the first drives, so that a misspelled name costs no hours
     scored = [score(one, suite, split=split, seed=seed, style=style, surface=surface) for one in drivers]
-    results: list[dict[str, Any]] = []
+    results: list[Mapping[str, Any]] = []
     for number, events in enumerate(scored):
         for event in events:
             if event.kind == "start" and number == 0:
