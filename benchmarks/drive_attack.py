@@ -84,7 +84,7 @@ def rows(run: str, which: str, place: Path) -> dict[str, Callable[[], Change | N
             spelled = ["spoof(random=True)", "spoof()", "removal(random=True)", "removal()"]
         case _:
             spelled = [f"fault({kind!r})" for kind in ("dirty_lens", "dead_pixels", "blackout", "frozen_frame")]
-    return {"clean": lambda: None, **{one: partial(made, one) for one in spelled}, **more}
+    return {"clean": lambda: None, **more, **{one: partial(made, one) for one in spelled}}
 
 
 def main() -> None:
