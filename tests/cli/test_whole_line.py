@@ -1,7 +1,13 @@
-"""The whole line as a user walks it, each step a process of its own: train, evaluate, predict, attack, report."""
+"""The whole line as a user walks it: train, evaluate, predict, attack, report.
+
+Training, and what is told by signals, have processes of their own; the other steps run in this one, since importing
+PyTorch in each would take most of the time.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -25,9 +31,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(HOUSE), "OMP_NUM_THREADS": "1"}
 
 
-def stalwart(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def alone(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """In a process of its own."""
     command = [sys.executable, "-m", "stalwart.cli.main", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment(), cwd=cwd)
+
+
+def stalwart(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([*map(str, words)])
+    return subprocess.CompletedProcess([*map(str, words)], code, out.getvalue(), err.getvalue())
 
 
 def good(done: subprocess.CompletedProcess[str]) -> str:
@@ -52,7 +66,7 @@ def events(text: str) -> list[dict[str, Any]]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained run in it, made by the command line."""
     folder = tmp_path_factory.mktemp("line")
-    said = events(good(stalwart(*TRAIN, "--out", "runs/a", "--json", cwd=folder)))
+    said = events(good(alone(*TRAIN, "--out", "runs/a", "--json", cwd=folder)))
     kinds = [event["kind"] for event in said]
     assert kinds[0] == "start" or "start" in kinds[:3]
     assert kinds.count("epoch") == 2
@@ -109,7 +123,7 @@ def test_predict_agrees_with_the_model_in_python(place: Path) -> None:
 def test_predict_names_or_skips_a_file_that_is_no_image(place: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     Image.new("L", (8, 8)).save(tmp_path / "fine.png")
-    assert "broken.png" in complaint(stalwart("predict", "runs/a", tmp_path, "--quiet", cwd=place), 2)
+    assert "broken.png" in complaint(alone("predict", "runs/a", tmp_path, "--quiet", cwd=place), 2)
     done = stalwart("predict", "runs/a", tmp_path, "--skip-bad", "--json", cwd=place)
     assert [Path(row["file"]).name for row in events(good(done))] == ["fine.png"]
 
@@ -160,17 +174,8 @@ def test_attack_and_report(place: Path) -> None:
         (("report", "runs/nowhere"), "runs/nowhere"),
     ],
 )
-def test_a_mistake_gives_one_line_and_exit_code_2(
-    place: Path,
-    words: tuple[str, ...],
-    hint: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(place)
-    code = run(list(words))  # in this process: importing PyTorch in each would take most of the time
-    said = capsys.readouterr()
-    assert hint in complaint(subprocess.CompletedProcess(list(words), code, said.out, said.err), 2)
+def test_a_mistake_gives_one_line_and_exit_code_2(place: Path, words: tuple[str, ...], hint: str) -> None:
+    assert hint in complaint(stalwart(*words, cwd=place), 2)
     assert not (place / "runs/x").exists(), "a mistake must leave no run folder"
 
 
@@ -182,6 +187,7 @@ def test_a_run_folder_that_stands_is_not_overwritten(place: Path) -> None:
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stalwart.cli.main", *TRAIN[:5], "--batch", "16", "--epochs", "500"]
+    command += ["--precision", "fp32"]  # for so much work it would be measured first what is fastest
     process = subprocess.Popen(
         [*command, "--out", "runs/long", "--json"],
         stdout=subprocess.PIPE,

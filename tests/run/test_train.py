@@ -362,11 +362,19 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), *arguments], stderr=subprocess.PIPE)
 
 
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+def here(script: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Run a script in this process, which has imported PyTorch already."""
+    threads = torch.get_num_threads()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["script", *arguments])
+        exec(script, {"__name__": "__main__"})  # noqa: S102 (one of those above)
+    torch.set_num_threads(threads)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL at two moments in mid-epoch; model, averages and events end as if it had never happened."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = start(whole)
-    assert process.wait() == 0, process.stderr.read()  # type: ignore[union-attr]
+    here(SCRIPT, monkeypatch, str(whole))
     kills, process = 0, start(killed)
     while process.poll() is None:
         card = killed / "last" / "state.safetensors"
@@ -452,13 +460,13 @@ OBJECTIVES = [
 ]
 
 
-def test_two_processes_are_one(tmp_path: Path) -> None:
+def test_two_processes_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same command under torchrun: the same weights up to the order of float32 sums, attacks' starts included."""
     script = tmp_path / "job.py"
     script.write_text(PARALLEL)
-    here = str(Path(stalwart.__file__).parents[1])  # a script elsewhere sees the package only if it is installed
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": here}
-    subprocess.run([sys.executable, script, tmp_path / "one", *OBJECTIVES], check=True, env=environment)
+    house = str(Path(stalwart.__file__).parents[1])  # a script elsewhere sees the package only if it is installed
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": house}
+    here(PARALLEL, monkeypatch, str(tmp_path / "one"), *OBJECTIVES)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run([*torchrun, script, tmp_path / "two", *OBJECTIVES], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
