@@ -77,7 +77,7 @@ def rows(run: str, which: str, place: Path) -> dict[str, Callable[[], Change | N
         case "frames":
             spelled = [f"camera(linf({e}/255), {a})" for e in (4, 1) for a in ("None", "pgd(steps=10)")]
         case "overlay":
-            spelled = ["camera(linf(8/255), None)", "overlay(linf(8/255))"]
+            spelled = ["camera(linf(8/255), None)", "overlay(linf(8/255))", "overlay(linf(4/255))"]
         case "road" | "board":
             spelled = [f"poster({which!r}, {name!r})" for name in ("grey", "random", "fitted")]
         case "echoes":
