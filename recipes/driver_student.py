@@ -2,9 +2,9 @@
 
     python recipes/driver_student.py [OUT] [cpu | gpu]
 
-`cpu`: five stages, 895, 670, 329, 409 and 2,499 CPU s on one thread of a loaded 2-core x86-64 CPU, 2026-11-29, 80 minutes
-of processor time and 96 by the clock, n = 1. In 240 drives of 60 s on test maps that driver completes 97.9 % of its way and
-has CARLA's score 0.955, `brake` 0.937: docs/results.md, "The student from nothing in one go".
+`cpu`: five stages, 895, 670, 329, 409 and 2,499 CPU s on one thread of a loaded 2-core x86-64 CPU, 2026-11-29, 80
+minutes of processor time and 96 by the clock, n = 1. In 240 drives of 60 s on test maps that driver completes 97.9 % of
+its way and has CARLA's score 0.955, `brake` 0.937: docs/results.md, "The student from nothing in one go".
 
 `gpu` takes ten times the steps, five times the worlds and twice the network, for one card; the worlds still step on the
 processor. It was not run: no card was at hand.
