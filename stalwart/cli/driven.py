@@ -58,24 +58,22 @@ def _beside(values: Mapping[str, Any]) -> list[Table]:
     if not values.get("beside"):
         return []
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left",
+        box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left", caption_justify="left",
         title=Text("On the same drives", style="bold"),
-        caption=Text("Above: the driver's CARLA score less this one's, drive by drive; 95 % by bootstrap over drives.",
-                     style="dim"), caption_justify="left",
+        caption=Text("above: the first one's CARLA score less this one's, drive by drive (95 %)", style="dim"),
     )  # fmt: skip
-    table.add_column("driver", overflow="fold")
-    for name in ("clean", "CARLA", "nuPlan", "hits", "red", "stop", "above", "better", "worse"):
+    table.add_column("driver", overflow="fold", min_width=12)
+    for name in ("clean", "CARLA", "nuPlan", "hits", "red", "stop", "above", "better\nworse"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in ({"driver": values["driver"], "all": values["all"]}, *values["beside"]):
         every, above = one["all"], one.get("above", {}).get("carla")
         cells = [
-            share(every["clean"], every["clean_95"]).replace(" (", "\n("), f"{every['mean_carla']:.3f}",
-            f"{every['mean_nuplan']:.3f}", *(f"{every[k]:,}" for k in ("collisions", "red_lights", "stop_signs")),
+            f"{100 * every['clean']:.1f} %", f"{every['mean_carla']:.3f}", f"{every['mean_nuplan']:.3f}",
+            *(f"{every[k]:,}" for k in ("collisions", "red_lights", "stop_signs")),
         ]  # fmt: skip
         if above is not None:
             low, high = above["difference_95"]
-            cells += [f"{above['difference']:+.3f}\n({low:.3f} to {high:.3f})", str(above["better"]),
-                      str(above["worse"])]  # fmt: skip
+            cells += [f"{above['difference']:+.3f}\n({low:.3f} to\n{high:.3f})", f"{above['better']}\n{above['worse']}"]
         table.add_row(Text(str(one["driver"])), *cells)
     return [table]
 
