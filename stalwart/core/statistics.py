@@ -104,8 +104,9 @@ def bootstrap(
         groups: (n,) what each value belongs to; whole groups are drawn, so that values of one group may hang together.
     """
     flat = np.asarray(values, np.float64)
-    names = {group: k for k, group in enumerate(dict.fromkeys(groups if groups is not None else range(len(flat))))}
-    number = np.array([names[group] for group in (groups if groups is not None else range(len(flat)))])
+    belongs: Sequence[Hashable] = range(len(flat)) if groups is None else groups
+    names = {group: k for k, group in enumerate(dict.fromkeys(belongs))}
+    number = np.array([names[group] for group in belongs])
     sums, counts = np.bincount(number, flat), np.bincount(number)
     random = np.random.default_rng(seed)
     means = np.empty(draws)

@@ -15,6 +15,7 @@ from torch import Tensor
 from stalwart.core.errors import InputError
 from stalwart.core.rng import generator
 from stalwart.mdp.policies import Policy
+from stalwart.mdp.smooth import climbed
 from stalwart.mdp.spaces import flat
 
 
@@ -43,14 +44,12 @@ def changed(
     with torch.inference_mode(False), torch.enable_grad():
         seen, way = prepared.clone(), actions.clone()
         held = None if memory is None else memory.clone()
-        change = torch.zeros_like(seen)
-        for _ in range(climbs):
-            change.requires_grad_(True)
+
+        def along(change: Tensor) -> Tensor:
             out = policy.outputs_of(seen + change, held)[0]
-            if policy.kind == "squashed":
-                out = policy.mean_action(out)
-            (slope,) = torch.autograd.grad((way * out).sum(), change)
-            change = (change.detach() + step * slope.sign()).clamp(-epsilon, epsilon)
+            return (way * (policy.mean_action(out) if policy.kind == "squashed" else out)).sum()
+
+        change = climbed(along, torch.zeros_like(seen), epsilon, step, climbs)
     return prepared + change
 
 

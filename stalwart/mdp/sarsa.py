@@ -22,6 +22,7 @@ from stalwart.core.rng import generator, seed_of
 from stalwart.mdp.flat import Flat
 from stalwart.mdp.policies import Policy
 from stalwart.mdp.rollout import Collector, Rollout
+from stalwart.mdp.smooth import climbed
 from stalwart.mdp.spaces import Spaces
 
 _BATCH = 256
@@ -118,12 +119,12 @@ def _furthest(worth: Worth, seen: Tensor, action: Tensor, near: float, rng: torc
     with torch.no_grad():
         known = worth(seen, action)
     change = (torch.rand(action.shape, generator=rng) * 2 - 1) * near
-    for _ in range(_CLIMBS):
-        change.requires_grad_(True)
-        gap = (worth(seen, action + change) - known).square().sum()
-        (slope,) = torch.autograd.grad(gap, change)
-        change = (change.detach() + near * slope.sign()).clamp(-near, near)
-    return action + change.detach()
+
+    def gap(moved: Tensor) -> Tensor:
+        squares: Tensor = (worth(seen, action + moved) - known).square()
+        return squares.sum()
+
+    return action + climbed(gap, change, near, near, _CLIMBS)
 
 
 def _played(policy: Policy, worlds: VectorEnv[Any, Any, Any], how: Sarsa, seed: int) -> tuple[Tensor, ...]:

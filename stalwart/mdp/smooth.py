@@ -4,6 +4,8 @@ learning against adversarial perturbations on state observations" (NeurIPS 2020)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -21,22 +23,33 @@ def divergence(policy: Policy, here: Tensor, there: Tensor) -> Tensor:
     return 0.5 * ((here - there) / policy.deviation().detach()).square().sum(-1)
 
 
+def climbed(rises: Callable[[Tensor], Tensor], change: Tensor, reach: float, step: float, steps: int) -> Tensor:
+    """A change after ascent by signs within ±`reach` (Madry et al., ICLR 2018). No gradient is left on weights.
+
+    Args:
+        rises: what a change (N, n) is to raise, one number.
+        change: where it begins; it is written to.
+    """
+    for _ in range(steps):
+        change.requires_grad_(True)
+        (slope,) = torch.autograd.grad(rises(change), change)
+        change = (change.detach() + step * slope.sign()).clamp(-reach, reach)
+    return change.detach()
+
+
 def furthest(policy: Policy, prepared: Tensor, epsilon: float, steps: int, rng: torch.Generator) -> Tensor:
     """(N, inputs) within ±ε of prepared observations where the policy differs most from what it does there.
 
-    Ascent by signs (Madry et al., ICLR 2018) from a random start, since at s itself the slope is 0. No gradient is
-    left on the weights.
+    Ascent by signs from a random start, since at s itself the slope is 0.
     """
     with torch.no_grad():
         here, _ = policy.outputs_of(prepared)
     change = (torch.rand(prepared.shape, generator=rng).to(prepared) * 2 - 1) * epsilon
-    step = 2.5 * epsilon / (steps + 1)
-    for _ in range(steps):
-        change.requires_grad_(True)
-        away = divergence(policy, here, policy.outputs_of(prepared + change)[0]).sum()
-        (slope,) = torch.autograd.grad(away, change)
-        change = (change.detach() + step * slope.sign()).clamp(-epsilon, epsilon)
-    return prepared + change.detach()
+
+    def away(moved: Tensor) -> Tensor:
+        return divergence(policy, here, policy.outputs_of(prepared + moved)[0]).sum()
+
+    return prepared + climbed(away, change, epsilon, 2.5 * epsilon / (steps + 1), steps)
 
 
 def roughness(policy: Policy, prepared: Tensor, epsilon: float, steps: int, rng: torch.Generator) -> Tensor:

@@ -42,7 +42,7 @@ def drive_score(
     for number, events in enumerate(scored):
         for event in events:
             if event.kind == "start" and number == 0:
-                yield Event("start", {"what": "score", **event.values, "total": _all(event, drivers)})
+                yield Event("start", {"what": "score", **event.values, "total": event.values["total"] * len(drivers)})
             elif event.kind == "start":
                 yield Event("note", {"message": f"{event.values['driver']}, on the same drives:"})
             elif event.kind == "progress":
@@ -65,7 +65,3 @@ def drive_score(
         atomic.write_json(out, values)
         yield Event("saved", {"path": str(out)})
     yield Event("result", values)
-
-
-def _all(event: Event, drivers: Sequence[str]) -> int:
-    return int(event.values["total"]) * len(drivers)

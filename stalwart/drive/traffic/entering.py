@@ -46,9 +46,8 @@ def enter(
             if wanted[i, k] <= 0 or a >= f.shape[1]:
                 continue
             lane = lanes[i, k]
-            embody(
-                f, n, words[i], traits[i], crowd, a, _NO, _NO, _NO
-            )  # nobody walks, none is from outside, no motorway
+            # Nobody walks, none is from outside, no motorway.
+            embody(f, n, words[i], traits[i], crowd, a, _NO, _NO, _NO)
             s = _ENTRY_M + _HALF * f[LENGTH_M, a]
             if free(t, f, n, traits[i], a, lane, s):
                 place(t, f, n, words[i], traits[i], a, lane, s)

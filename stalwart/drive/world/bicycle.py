@@ -75,7 +75,7 @@ def displaced(way: float, curvature: float, bend: float) -> tuple[float, float]:
 
 @part
 def steer_for(curvature: float, wheelbase: float) -> float:
-    """The steering angle under which the middle drives a circle of that curvature: `move`'s formula solved for it."""
+    """The steering angle under which the middle drives a circle of that curvature: `curved`'s formula solved for it."""
     k = curvature * wheelbase
     steer: float = angle_of(k, math.sqrt(max(_ONE - _QUARTER * k * k, _LEAST)))
     return steer
